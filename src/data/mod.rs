@@ -1,0 +1,267 @@
+//! The data of a session: what the store had, what this request has changed, and how the changes
+//! are made again over a newer record.
+
+mod table;
+mod value;
+
+use std::{cmp::Ordering, fmt, iter, sync::Arc};
+
+pub(crate) use table::Table;
+pub use value::Entry;
+pub(crate) use value::{decode, encode};
+
+use crate::{
+    error::{Error, ErrorKind},
+    expiry::Expiry,
+    record::Payload,
+};
+
+/// A record's table with this request's changes over it.
+///
+/// The data and the record of its change are changed by [`set`](Self::set),
+/// [`clear`](Self::clear) and [`set_rule`](Self::set_rule), and nowhere else.
+#[derive(Clone, Debug)]
+pub(crate) struct Data {
+    base: Table,
+    /// Whether all of `base` is to be forgotten, its rule included.
+    cleared: bool,
+    rule: Option<RuleChange>,
+    /// In ascending order of the keys, each once.
+    changes: Vec<Change>,
+    /// Bytes that all of this takes when written.
+    encoded_len: usize,
+    limit: usize,
+}
+
+/// What a key is to hold at the end.
+#[derive(Clone, Debug)]
+struct Change {
+    key: Box<str>,
+    /// `None` removes the key.
+    value: Option<Payload>,
+    replay: Replay,
+}
+
+/// How a change is made again over a newer record.
+#[derive(Clone)]
+pub(crate) enum Replay {
+    /// The same value, whatever is there.
+    Value,
+    /// These functions, one after the other, of whatever is there.
+    Updates(Vec<UpdateFn>),
+}
+
+/// A function from the old value of a key to the new one.
+pub(crate) type UpdateFn = Arc<dyn Fn(Option<&Payload>) -> Result<Payload, Error> + Send + Sync>;
+
+#[derive(Clone, Copy, Debug)]
+struct RuleChange(Option<Expiry>);
+
+impl Data {
+    pub(crate) fn new(base: Table, limit: usize) -> Self {
+        Self {
+            encoded_len: base.encoded_len(),
+            base,
+            cleared: false,
+            rule: None,
+            changes: Vec::new(),
+            limit,
+        }
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<Payload> {
+        match self.find(key) {
+            Ok(index) => self.changes[index].value.clone(),
+            Err(_) if self.cleared => None,
+            Err(_) => self.base.get(key),
+        }
+    }
+
+    pub(crate) fn contains_key(&self, key: &str) -> bool {
+        self.get_bytes(key).is_some()
+    }
+
+    pub(crate) fn rule(&self) -> Option<Expiry> {
+        match self.rule {
+            Some(RuleChange(rule)) => rule,
+            None if self.cleared => None,
+            None => self.base.rule(),
+        }
+    }
+
+    /// All entries in ascending order of their keys.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> + Clone {
+        let base = if self.cleared { 0 } else { self.base.len() };
+        let mut base = self.base.iter().take(base).peekable();
+        let mut changes = self.changes.iter().peekable();
+        iter::from_fn(move || {
+            loop {
+                let order = match (base.peek(), changes.peek()) {
+                    (Some((key, _)), Some(change)) => (*key).cmp(&change.key),
+                    (Some(_), None) => Ordering::Less,
+                    (None, Some(_)) => Ordering::Greater,
+                    (None, None) => return None,
+                };
+                if order == Ordering::Less {
+                    return base.next();
+                }
+                if order == Ordering::Equal {
+                    base.next();
+                }
+                if let Some(change) = changes.next()
+                    && let Some(value) = &change.value
+                {
+                    return Some((&*change.key, value.as_bytes()));
+                }
+            }
+        })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// Whether what is to be stored differs from what the store had.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.cleared || self.rule.is_some() || !self.changes.is_empty()
+    }
+
+    /// Puts a value under a key, or removes it. What is there already is no change.
+    pub(crate) fn set(
+        &mut self,
+        key: &str,
+        value: Option<Payload>,
+        replay: Replay,
+    ) -> Result<(), Error> {
+        let found = self.find(key);
+        let new = value.as_ref().map(Payload::as_bytes);
+        if found.is_err() && new == self.get_bytes(key) {
+            return Ok(());
+        }
+        let cost = |value: Option<&[u8]>| {
+            value.map_or(0, |value| Table::ENTRY_LEN + key.len() + value.len())
+        };
+        let encoded_len = self.encoded_len - cost(self.get_bytes(key)) + cost(new);
+        if encoded_len > self.limit && encoded_len > self.encoded_len {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                "the session would outgrow its limit",
+            ));
+        }
+        let as_before = new == self.base_bytes(key);
+        match found {
+            Ok(index) if as_before => {
+                self.changes.remove(index);
+            }
+            Ok(index) => {
+                let change = &mut self.changes[index];
+                change.value = value;
+                change.replay.then(replay);
+            }
+            Err(index) => {
+                let key = key.into();
+                self.changes.insert(index, Change { key, value, replay });
+            }
+        }
+        self.encoded_len = encoded_len;
+        debug_assert_eq!(self.encoded_len, self.measure());
+        Ok(())
+    }
+
+    /// Forgets everything, the expiry rule included.
+    pub(crate) fn clear(&mut self) {
+        self.cleared = self.base.len() > 0 || self.base.rule().is_some();
+        self.rule = None;
+        self.changes.clear();
+        self.encoded_len = Table::HEADER_LEN;
+    }
+
+    pub(crate) fn set_rule(&mut self, rule: Option<Expiry>) {
+        let base = if self.cleared { None } else { self.base.rule() };
+        self.rule = (rule != base).then_some(RuleChange(rule));
+    }
+
+    /// The payload to store.
+    pub(crate) fn encode(&self) -> Result<Payload, Error> {
+        Table::encode(self.rule(), self.iter()).ok_or(Error::new(
+            ErrorKind::TooLarge,
+            "the session would outgrow its format",
+        ))
+    }
+
+    /// The same changes made over a newer record.
+    ///
+    /// A value that was put or removed is put or removed again; an update runs again on what the
+    /// newer record holds; keys that this request did not change are as in the newer record.
+    pub(crate) fn replayed_over(&self, newer: Table) -> Result<Self, Error> {
+        let mut next = Self::new(newer, self.limit);
+        if self.cleared {
+            next.clear();
+        }
+        if let Some(RuleChange(rule)) = self.rule {
+            next.set_rule(rule);
+        }
+        for Change { key, value, replay } in &self.changes {
+            let value = match replay {
+                Replay::Value => value.clone(),
+                Replay::Updates(updates) => {
+                    let mut value = next.get(key);
+                    for update in updates {
+                        value = Some(update(value.as_ref())?);
+                    }
+                    value
+                }
+            };
+            next.set(key, value, replay.clone())?;
+        }
+        Ok(next)
+    }
+
+    fn find(&self, key: &str) -> Result<usize, usize> {
+        self.changes
+            .binary_search_by(|change| (*change.key).cmp(key))
+    }
+
+    fn get_bytes(&self, key: &str) -> Option<&[u8]> {
+        match self.find(key) {
+            Ok(index) => self.changes[index].value.as_ref().map(Payload::as_bytes),
+            Err(_) => self.base_bytes(key),
+        }
+    }
+
+    fn base_bytes(&self, key: &str) -> Option<&[u8]> {
+        match self.cleared {
+            true => None,
+            false => self.base.get_bytes(key),
+        }
+    }
+
+    fn measure(&self) -> usize {
+        let entry = |(key, value): (&str, &[u8])| Table::ENTRY_LEN + key.len() + value.len();
+        Table::HEADER_LEN + self.iter().map(entry).sum::<usize>()
+    }
+}
+
+impl Replay {
+    /// What replays this change and then another of the same key.
+    fn then(&mut self, next: Self) {
+        match (&mut *self, next) {
+            // A value that was put and then updated is known: it is put again as it came out.
+            (Self::Value, _) => {}
+            (_, Self::Value) => *self = Self::Value,
+            (Self::Updates(updates), Self::Updates(more)) => updates.extend(more),
+        }
+    }
+}
+
+impl fmt::Debug for Replay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value => f.write_str("Value"),
+            Self::Updates(updates) => write!(f, "Updates({})", updates.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

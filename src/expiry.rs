@@ -1,0 +1,235 @@
+//! How long a session lives.
+
+use std::time::{Duration, SystemTime};
+
+use crate::{
+    error::{Error, ErrorKind},
+    timestamp::Timestamp,
+};
+
+/// The rule by which one session expires, instead of the layer's own.
+///
+/// Set with [`Session::set_expiry`](crate::Session::set_expiry); it lasts for the life of the
+/// session. Whatever the rule, the session ends at its absolute deadline at the latest: raise
+/// [`with_absolute_timeout`](crate::SessionLayer::with_absolute_timeout) for sessions that are to
+/// be remembered longer.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_keep::{Error, Expiry, Session};
+///
+/// fn remember_me(session: &Session, ticked: bool) -> Result<(), Error> {
+///     session.set_expiry(match ticked {
+///         true => Expiry::Idle(Duration::from_secs(30 * 24 * 60 * 60)),
+///         false => Expiry::BrowserClose,
+///     })
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// So long after it was last used.
+    Idle(Duration),
+    /// At this time, used or not.
+    At(SystemTime),
+    /// When the browser is closed: the cookie has no `Max-Age`. A browser that is never closed, or
+    /// restores its tabs, keeps such a cookie, so the server still ends the session by the layer's
+    /// idle timeout.
+    BrowserClose,
+}
+
+/// How the layer lets sessions expire. The plain numbers behind `with_idle_timeout` and its like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ExpiryPolicy {
+    pub(crate) idle: Duration,
+    pub(crate) absolute: Duration,
+    /// `None`: a tenth of the idle time that applies to the session.
+    pub(crate) touch_after: Option<Duration>,
+    /// Whether sessions without a rule of their own end with the browser.
+    pub(crate) browser_close: bool,
+}
+
+impl ExpiryPolicy {
+    /// Django's `SESSION_COOKIE_AGE`.
+    pub(crate) const IDLE_DEFAULT: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+    /// NIST SP 800-63B-4, section 2.1.3: at AAL1 a reauthentication after at most 30 days.
+    pub(crate) const ABSOLUTE_DEFAULT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+    /// With a tenth, a session is at most 10 % shorter than it would be if every request wrote, and
+    /// of the requests of an active session nearly none do.
+    pub(crate) const TOUCH_FRACTION: u32 = 10;
+
+    pub(crate) fn absolute_deadline(&self, began: Timestamp) -> Timestamp {
+        began.saturating_add(self.absolute)
+    }
+
+    /// When a session that is used now is to die.
+    pub(crate) fn deadline(
+        &self,
+        rule: Option<Expiry>,
+        now: Timestamp,
+        absolute: Timestamp,
+    ) -> Timestamp {
+        let by_rule = match rule {
+            Some(Expiry::At(end)) => end.into(),
+            Some(Expiry::Idle(idle)) => now.saturating_add(idle),
+            Some(Expiry::BrowserClose) | None => now.saturating_add(self.idle),
+        };
+        by_rule.min(absolute)
+    }
+
+    /// The later deadline to write if the session is used now, or `None` while the written one is
+    /// near enough.
+    pub(crate) fn postponed(
+        &self,
+        rule: Option<Expiry>,
+        now: Timestamp,
+        expires_at: Timestamp,
+        absolute: Timestamp,
+    ) -> Option<Timestamp> {
+        let idle = match rule {
+            Some(Expiry::At(_)) => return None,
+            Some(Expiry::Idle(idle)) => idle,
+            Some(Expiry::BrowserClose) | None => self.idle,
+        };
+        let touch_after = self.touch_after.unwrap_or(idle / Self::TOUCH_FRACTION);
+        let deadline = self.deadline(rule, now, absolute);
+        let due = deadline >= expires_at && deadline.duration_since(expires_at) >= touch_after;
+        due.then_some(deadline)
+    }
+
+    /// The cookie's `Max-Age`: what is left, or `None` for a cookie that ends with the browser.
+    pub(crate) fn cookie_age(
+        &self,
+        rule: Option<Expiry>,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Option<Duration> {
+        let ends_with_browser = match rule {
+            Some(Expiry::BrowserClose) => true,
+            Some(Expiry::Idle(_) | Expiry::At(_)) => false,
+            None => self.browser_close,
+        };
+        (!ends_with_browser).then(|| expires_at.duration_since(now))
+    }
+}
+
+impl Default for ExpiryPolicy {
+    fn default() -> Self {
+        Self {
+            idle: Self::IDLE_DEFAULT,
+            absolute: Self::ABSOLUTE_DEFAULT,
+            touch_after: None,
+            browser_close: false,
+        }
+    }
+}
+
+impl Expiry {
+    /// Refuses what would end the session at once: that is what `flush` is for.
+    pub(crate) fn check(self, now: Timestamp) -> Result<Self, Error> {
+        let lives = match self {
+            Self::Idle(idle) => idle >= Duration::from_millis(1),
+            Self::At(end) => Timestamp::from(end) > now,
+            Self::BrowserClose => true,
+        };
+        lives.then_some(self).ok_or(Error::new(
+            ErrorKind::InvalidArgument,
+            "an expiry lies in the future; to end a session, flush it",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(1000);
+    const POLICY: ExpiryPolicy = ExpiryPolicy {
+        idle: IDLE,
+        absolute: Duration::from_secs(3000),
+        touch_after: None,
+        browser_close: false,
+    };
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_millis(secs * 1000)
+    }
+
+    #[test]
+    fn the_earlier_of_the_idle_and_the_absolute_deadline_counts() {
+        assert_eq!(POLICY.deadline(None, at(0), at(3000)), at(1000));
+        assert_eq!(POLICY.deadline(None, at(2500), at(3000)), at(3000));
+        let end = Expiry::At(UNIX_EPOCH + Duration::from_secs(9000));
+        assert_eq!(POLICY.deadline(Some(end), at(0), at(3000)), at(3000));
+        let long = Expiry::Idle(Duration::MAX);
+        assert_eq!(POLICY.deadline(Some(long), at(0), at(3000)), at(3000));
+    }
+
+    #[test]
+    fn the_deadline_is_postponed_once_a_tenth_of_the_idle_time_has_passed() {
+        let postponed = |now| POLICY.postponed(None, at(now), at(1000), at(3000));
+        assert_eq!(postponed(99), None);
+        assert_eq!(postponed(100), Some(at(1100)));
+        assert_eq!(postponed(999), Some(at(1999)));
+    }
+
+    #[test]
+    fn a_deadline_at_its_absolute_end_is_not_written_again() {
+        assert_eq!(POLICY.postponed(None, at(2900), at(3000), at(3000)), None);
+    }
+
+    #[test]
+    fn a_fixed_end_is_never_postponed() {
+        let end = Some(Expiry::At(UNIX_EPOCH + Duration::from_secs(2000)));
+        let always = ExpiryPolicy {
+            touch_after: Some(Duration::ZERO),
+            ..POLICY
+        };
+        assert_eq!(always.postponed(end, at(500), at(2000), at(3000)), None);
+        assert_eq!(
+            always.postponed(None, at(0), at(1000), at(3000)),
+            Some(at(1000)),
+            "zero touches whenever a session is loaded"
+        );
+    }
+
+    #[test]
+    fn a_shorter_idle_time_of_a_new_configuration_does_not_move_a_deadline_back() {
+        assert_eq!(POLICY.postponed(None, at(10), at(2000), at(3000)), None);
+    }
+
+    #[test]
+    fn the_cookie_ends_with_the_browser_by_rule_or_by_policy() {
+        let closing = ExpiryPolicy {
+            browser_close: true,
+            ..POLICY
+        };
+        let idle = Some(Expiry::Idle(IDLE));
+        let close = Some(Expiry::BrowserClose);
+        let age = |policy: ExpiryPolicy, rule| policy.cookie_age(rule, at(0), at(1000));
+        // Django's truth table of SESSION_EXPIRE_AT_BROWSER_CLOSE and set_expiry.
+        assert_eq!(age(POLICY, None), Some(IDLE));
+        assert_eq!(age(POLICY, idle), Some(IDLE));
+        assert_eq!(age(POLICY, close), None);
+        assert_eq!(age(closing, None), None);
+        assert_eq!(age(closing, idle), Some(IDLE));
+        assert_eq!(age(closing, close), None);
+    }
+
+    #[test]
+    fn zero_and_the_past_are_refused() {
+        for dead in [
+            Expiry::Idle(Duration::ZERO),
+            Expiry::Idle(Duration::from_micros(999)),
+            Expiry::At(UNIX_EPOCH + Duration::from_secs(5)),
+        ] {
+            assert!(dead.check(at(5)).is_err(), "{dead:?}");
+        }
+        assert!(Expiry::BrowserClose.check(at(5)).is_ok());
+    }
+}
