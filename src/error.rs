@@ -186,7 +186,11 @@ impl From<StoreError> for Error {
 
 impl From<RandomError> for Error {
     fn from(error: RandomError) -> Self {
-        Self::with_source(ErrorKind::IdGeneration, "no session id could be made", error)
+        Self::with_source(
+            ErrorKind::IdGeneration,
+            "no session id could be made",
+            error,
+        )
     }
 }
 

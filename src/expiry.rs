@@ -128,14 +128,21 @@ impl Default for ExpiryPolicy {
 }
 
 impl Expiry {
-    /// Refuses what would end the session at once: that is what `flush` is for.
-    pub(crate) fn check(self, now: Timestamp) -> Result<Self, Error> {
-        let lives = match self {
-            Self::Idle(idle) => idle >= Duration::from_millis(1),
-            Self::At(end) => Timestamp::from(end) > now,
-            Self::BrowserClose => true,
+    /// The rule to the millisecond, as it is stored. Refuses what would end the session at once:
+    /// that is what `flush` is for.
+    pub(crate) fn parse(self, now: Timestamp) -> Result<Self, Error> {
+        let (lives, rule) = match self {
+            Self::Idle(idle) => {
+                let millis = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+                (millis > 0, Self::Idle(Duration::from_millis(millis)))
+            }
+            Self::At(end) => {
+                let end = Timestamp::from(end);
+                (end > now, Self::At(end.into()))
+            }
+            Self::BrowserClose => (true, self),
         };
-        lives.then_some(self).ok_or(Error::new(
+        lives.then_some(rule).ok_or(Error::new(
             ErrorKind::InvalidArgument,
             "an expiry lies in the future; to end a session, flush it",
         ))
@@ -228,8 +235,8 @@ mod tests {
             Expiry::Idle(Duration::from_micros(999)),
             Expiry::At(UNIX_EPOCH + Duration::from_secs(5)),
         ] {
-            assert!(dead.check(at(5)).is_err(), "{dead:?}");
+            assert!(dead.parse(at(5)).is_err(), "{dead:?}");
         }
-        assert!(Expiry::BrowserClose.check(at(5)).is_ok());
+        assert!(Expiry::BrowserClose.parse(at(5)).is_ok());
     }
 }

@@ -194,13 +194,12 @@ impl WriteToken {
         static PROCESS: OnceLock<[u8; 8]> = OnceLock::new();
         static COUNT: AtomicU64 = AtomicU64::new(0);
 
-        let process = match PROCESS.get() {
-            Some(process) => process,
-            None => {
-                let mut fresh = [0; 8];
-                random.fill(&mut fresh)?;
-                PROCESS.get_or_init(|| fresh)
-            }
+        let process = if let Some(process) = PROCESS.get() {
+            process
+        } else {
+            let mut fresh = [0; 8];
+            random.fill(&mut fresh)?;
+            PROCESS.get_or_init(|| fresh)
         };
         let mut token = [0; Self::LEN];
         token[..8].copy_from_slice(process);

@@ -288,7 +288,7 @@ impl Cursor {
 }
 
 /// A cursor may hold a record id, so its bytes are not shown.
-impl fmt::Debug for Cursor {
+impl Debug for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Cursor({} bytes)", self.0.len())
     }

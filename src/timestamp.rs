@@ -55,7 +55,11 @@ impl From<SystemTime> for Timestamp {
             Err(before) => {
                 let before = before.duration();
                 let cut = i64::from(!before.subsec_nanos().is_multiple_of(1_000_000));
-                Self(0_i64.saturating_sub(whole_millis(before)).saturating_sub(cut))
+                Self(
+                    0_i64
+                        .saturating_sub(whole_millis(before))
+                        .saturating_sub(cut),
+                )
             }
         }
     }
@@ -91,7 +95,10 @@ mod tests {
     fn a_time_before_the_epoch_is_cut_off_towards_the_past() {
         let just_before = UNIX_EPOCH - Duration::from_nanos(1);
         assert_eq!(Timestamp::from(just_before).as_millis(), -1);
-        assert_eq!(SystemTime::from(Timestamp::from_millis(-1)), UNIX_EPOCH - Duration::from_millis(1));
+        assert_eq!(
+            SystemTime::from(Timestamp::from_millis(-1)),
+            UNIX_EPOCH - Duration::from_millis(1)
+        );
     }
 
     #[test]

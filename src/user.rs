@@ -33,7 +33,6 @@ impl UserId {
     ///
     /// [`ErrorKind::InvalidArgument`] if its text is empty, longer than [`UserId::LEN_MAX`] bytes
     /// or holds control characters.
-    #[expect(clippy::needless_pass_by_value, reason = "a number and a name are passed alike")]
     pub fn new(user: impl fmt::Display) -> Result<Self, Error> {
         Self::parse(&user.to_string()).ok_or_else(|| {
             Error::new(

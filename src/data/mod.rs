@@ -126,6 +126,10 @@ impl Data {
         self.cleared || self.rule.is_some() || !self.changes.is_empty()
     }
 
+    pub(crate) fn is_rule_changed(&self) -> bool {
+        self.rule() != self.base.rule()
+    }
+
     /// Puts a value under a key, or removes it. What is there already is no change.
     pub(crate) fn set(
         &mut self,

@@ -1,0 +1,395 @@
+//! Carries out in the store what `decide` has chosen.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    backend::Turn,
+    error::{Error, ErrorKind},
+    id::{RecordId, SessionId, WriteToken},
+    meter::{CommitTimer, Event, count},
+    options::Conflict,
+    record::Record,
+    session::{
+        decide::Commit,
+        settings::Settings,
+        state::{CookieChange, Draft, Origin},
+    },
+    store::{Created, Rotated, Updated},
+    timestamp::Timestamp,
+};
+
+/// What there is to do, taken out of the state.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) commit: Commit,
+    pub(crate) draft: Arc<Draft>,
+    pub(crate) doomed: Vec<RecordId>,
+    pub(crate) now: Timestamp,
+}
+
+/// What has become of it.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) cookie: CookieChange,
+    pub(crate) stored: Stored,
+}
+
+/// What the store holds now of the session of this request.
+#[derive(Debug)]
+pub(crate) enum Stored {
+    /// What it held before.
+    Same,
+    /// This.
+    Live(Origin),
+    /// Nothing: the session was ended, by this request or while it was at work.
+    Nothing { gone: bool },
+}
+
+/// Does the work within the layer's store timeout.
+pub(crate) async fn carry_out(settings: &Settings, work: &Work) -> Result<Outcome, Error> {
+    let timer = CommitTimer::start();
+    let committer = Committer { settings, work };
+    let outcome = settings.in_time("commit", committer.run()).await;
+    timer.stop();
+    outcome
+}
+
+struct Committer<'a> {
+    settings: &'a Settings,
+    work: &'a Work,
+}
+
+impl Committer<'_> {
+    async fn run(&self) -> Result<Outcome, Error> {
+        match self.work.commit {
+            Commit::Nothing => Ok(Outcome::unchanged()),
+            Commit::Touch => Ok(self.touch().await),
+            Commit::Create => self.create().await,
+            Commit::Update => self.update().await,
+            Commit::Rotate => self.rotate().await,
+            Commit::Delete => self.delete().await,
+            Commit::Replace => {
+                self.delete().await?;
+                self.create().await
+            }
+        }
+    }
+
+    /// A touch that fails costs a tenth of the idle time at most, and the next request tries again:
+    /// no reason to refuse an answer for which nothing else was to be written.
+    async fn touch(&self) -> Outcome {
+        let policy = &self.settings.options.expiry;
+        let draft = &self.work.draft;
+        let (Some(origin), Some(deadline)) =
+            (&draft.origin, draft.postponed(policy, self.work.now))
+        else {
+            return Outcome::unchanged();
+        };
+        let server = &self.settings.backend.server;
+        match server.touch(&origin.record_id, deadline).await {
+            Ok(true) => {
+                let mut origin = origin.clone();
+                origin.record.expires_at = deadline;
+                self.live(origin, true)
+            }
+            Ok(false) => gone(&origin.record_id),
+            // Counted and reported where it happened.
+            Err(_) => Outcome::unchanged(),
+        }
+    }
+
+    async fn create(&self) -> Result<Outcome, Error> {
+        for _ in 0..ID_ATTEMPTS_MAX {
+            let record = self.work.draft.first_record(
+                &self.settings.options.expiry,
+                self.work.now,
+                self.token()?,
+            )?;
+            let id = self.new_id()?;
+            let record_id = id.record_id();
+            match self
+                .settings
+                .backend
+                .server
+                .create(&record_id, &record)
+                .await?
+            {
+                Created::Done => {
+                    let origin = Origin {
+                        id,
+                        record_id,
+                        record,
+                    };
+                    return Ok(self.live(origin, true));
+                }
+                Created::Exists => collision(&record_id),
+            }
+        }
+        Err(no_unused_id())
+    }
+
+    async fn update(&self) -> Result<Outcome, Error> {
+        let server = &self.settings.backend.server;
+        let mut writer = Writer::new(self).await?;
+        for _ in 0..CONFLICT_ATTEMPTS_MAX {
+            let Some(origin) = &writer.draft.origin else {
+                return Ok(Outcome::unchanged());
+            };
+            if !writer.draft.data.is_changed() {
+                // Somebody else has stored the same.
+                return Ok(self.live(origin.clone(), false));
+            }
+            let base = &origin.record;
+            let record = writer.next_record()?;
+            match server
+                .update(&origin.record_id, &record, base.version)
+                .await?
+            {
+                Updated::Done => {
+                    let renewed = record.expires_at != base.expires_at
+                        || self.work.draft.data.is_rule_changed();
+                    let origin = Origin {
+                        record,
+                        ..origin.clone()
+                    };
+                    writer.leave(&origin.record);
+                    return Ok(self.live(origin, renewed));
+                }
+                Updated::Conflict(newer) => writer.meet(newer).await?,
+                Updated::Gone => return Ok(gone(&origin.record_id)),
+            }
+        }
+        Err(conflict())
+    }
+
+    async fn rotate(&self) -> Result<Outcome, Error> {
+        let server = &self.settings.backend.server;
+        let mut writer = Writer::new(self).await?;
+        let mut id = self.new_id()?;
+        let mut ids_left = ID_ATTEMPTS_MAX;
+        for _ in 0..CONFLICT_ATTEMPTS_MAX {
+            let Some(origin) = &writer.draft.origin else {
+                return Ok(Outcome::unchanged());
+            };
+            let (old, new) = (origin.record_id, id.record_id());
+            let record = writer.next_record()?;
+            let expected = origin.record.version;
+            match server.rotate(&old, &new, &record, expected).await? {
+                Rotated::Done => {
+                    let origin = Origin {
+                        id,
+                        record_id: new,
+                        record,
+                    };
+                    return Ok(self.live(origin, true));
+                }
+                Rotated::Conflict(newer) => writer.meet(newer).await?,
+                Rotated::Gone => return Ok(gone(&old)),
+                Rotated::Exists => {
+                    collision(&new);
+                    ids_left -= 1;
+                    if ids_left == 0 {
+                        return Err(no_unused_id());
+                    }
+                    id = self.new_id()?;
+                }
+            }
+        }
+        Err(conflict())
+    }
+
+    /// The cookie goes only if a session went: the one that the client holds by now may be
+    /// another's, of a login that has overtaken this request.
+    async fn delete(&self) -> Result<Outcome, Error> {
+        let mut ended = false;
+        for id in &self.work.doomed {
+            ended |= self.settings.backend.server.delete(id).await?;
+        }
+        Ok(Outcome {
+            cookie: match ended {
+                true => CookieChange::Remove,
+                false => CookieChange::Keep,
+            },
+            stored: Stored::Nothing { gone: false },
+        })
+    }
+
+    fn live(&self, origin: Origin, renewed: bool) -> Outcome {
+        let cookie = match renewed {
+            false => CookieChange::Keep,
+            true => CookieChange::Set {
+                id: origin.id.clone(),
+                max_age: self.settings.options.expiry.cookie_age(
+                    self.work.draft.data.rule(),
+                    self.work.now,
+                    origin.record.expires_at,
+                ),
+            },
+        };
+        Outcome {
+            cookie,
+            stored: Stored::Live(origin),
+        }
+    }
+
+    fn new_id(&self) -> Result<SessionId, Error> {
+        Ok(SessionId::generate(&*self.settings.random)?)
+    }
+
+    fn token(&self) -> Result<WriteToken, Error> {
+        Ok(WriteToken::generate(&*self.settings.random)?)
+    }
+}
+
+impl Outcome {
+    const fn unchanged() -> Self {
+        Self {
+            cookie: CookieChange::Keep,
+            stored: Stored::Same,
+        }
+    }
+}
+
+/// One that writes over an existing record, and makes its changes again over what others wrote.
+struct Writer<'a> {
+    committer: &'a Committer<'a>,
+    draft: Arc<Draft>,
+    turn: Option<Turn>,
+    conflicts: u32,
+}
+
+impl<'a> Writer<'a> {
+    async fn new(committer: &'a Committer<'a>) -> Result<Self, Error> {
+        let mut writer = Self {
+            committer,
+            draft: Arc::clone(&committer.work.draft),
+            turn: None,
+            conflicts: 0,
+        };
+        if let Some(origin) = &writer.draft.origin {
+            let queues = &committer.settings.queues;
+            writer.turn = queues.join_existing(&origin.record_id).await;
+            writer.catch_up()?;
+        }
+        Ok(writer)
+    }
+
+    fn next_record(&self) -> Result<Record, Error> {
+        let Committer { settings, work } = self.committer;
+        let token = self.committer.token()?;
+        let base = match &self.draft.origin {
+            Some(origin) => &origin.record,
+            None => {
+                return self
+                    .draft
+                    .first_record(&settings.options.expiry, work.now, token);
+            }
+        };
+        self.draft
+            .next_record(base, &settings.options.expiry, work.now, token)
+    }
+
+    /// Somebody else has written. The first time, queue behind the other writers of this process;
+    /// after that it was another process, so keep out of its way for a moment.
+    async fn meet(&mut self, newer: Record) -> Result<(), Error> {
+        count(Event::Conflict);
+        let Committer { settings, .. } = self.committer;
+        self.replay_over(newer)?;
+        let Some(origin) = &self.draft.origin else {
+            return Ok(());
+        };
+        if self.turn.is_none() {
+            let id = origin.record_id;
+            self.turn = Some(settings.queues.join(&id).await);
+            return self.catch_up();
+        }
+        self.conflicts += 1;
+        tokio::time::sleep(jitter(self.conflicts)).await;
+        Ok(())
+    }
+
+    /// Starts from what the writer before in the queue has stored, if that is newer.
+    fn catch_up(&mut self) -> Result<(), Error> {
+        let latest = self.turn.as_ref().and_then(Turn::latest);
+        match (latest, &self.draft.origin) {
+            (Some(latest), Some(origin))
+                if latest.version.revision > origin.record.version.revision =>
+            {
+                let latest = latest.clone();
+                self.replay_over(latest)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn replay_over(&mut self, newer: Record) -> Result<(), Error> {
+        if self.committer.settings.options.conflict == Conflict::Reject {
+            return Err(conflict());
+        }
+        count(Event::Replay);
+        self.draft = Arc::new(self.committer.work.draft.replayed_over(newer)?);
+        Ok(())
+    }
+
+    fn leave(&mut self, stored: &Record) {
+        if let Some(turn) = self.turn.take() {
+            turn.leave(stored.clone());
+        }
+    }
+}
+
+fn gone(record: &RecordId) -> Outcome {
+    count(Event::Gone);
+    tracing::info!(
+        ?record,
+        "the session was ended while a request was at work; what the request changed is dropped"
+    );
+    Outcome {
+        cookie: CookieChange::Keep,
+        stored: Stored::Nothing { gone: true },
+    }
+}
+
+fn collision(record: &RecordId) {
+    tracing::error!(
+        ?record,
+        "a new session id is taken already; is the random source sound?"
+    );
+}
+
+const fn no_unused_id() -> Error {
+    Error::new(
+        ErrorKind::IdGeneration,
+        "no unused session id in a bounded number of attempts",
+    )
+}
+
+const fn conflict() -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        "another request has changed the session",
+    )
+}
+
+/// A random time of up to 2, 4, 8 … milliseconds, but not above [`JITTER_MAX`].
+fn jitter(conflicts: u32) -> Duration {
+    let bound = JITTER_MAX.min(Duration::from_millis(1 << conflicts.min(10)));
+    // Each `RandomState` of the standard library hashes differently.
+    let random = RandomState::new().hash_one(conflicts) % 1000;
+    bound.mul_f64(f64::from(u16::try_from(random).unwrap_or(0)) / 1000.0)
+}
+
+/// Two collisions of 256 random bits do not happen; a broken random source must not be asked for
+/// ever.
+const ID_ATTEMPTS_MAX: u32 = 4;
+
+/// Writes attempted before a conflict is answered as one. In one process a writer needs two; between
+/// processes each attempt is lost only to somebody else's success.
+const CONFLICT_ATTEMPTS_MAX: u32 = 32;
+
+/// A few round trips to a store near by.
+const JITTER_MAX: Duration = Duration::from_millis(32);

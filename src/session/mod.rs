@@ -1,0 +1,345 @@
+//! The session as handlers use it.
+
+mod commit;
+mod decide;
+mod lazy;
+mod presented;
+mod settings;
+mod state;
+mod values;
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+pub use self::lazy::LazySession;
+use self::state::{Draft, Phase};
+pub(crate) use self::{
+    decide::Ending,
+    lazy::{Closing, Committed, interrupted},
+    settings::Settings,
+    state::CookieChange,
+};
+use crate::{
+    data::Replay,
+    error::{Error, ErrorKind},
+    expiry::Expiry,
+    id::RecordId,
+    user::UserId,
+};
+
+/// A loaded session.
+///
+/// Cheap to clone; all clones of one request are the same session. Its methods are synchronous:
+/// what they read was loaded before, and what they change is committed after the handler, before
+/// the headers of the answer go out. With axum it is an extractor; elsewhere it comes from
+/// [`LazySession::load`].
+///
+/// # What happens to changes
+///
+/// 1. They are visible at once to all clones of this request.
+/// 2. They are committed if the handler answers with a status below 500. If it answers 500 or
+///    above, panics or is dropped, they are discarded, except that a [`flush`](Self::flush) still
+///    ends the session.
+/// 3. If another request has changed the same session meanwhile, they are made again over what it
+///    has stored: a value that was put is put again, a key that was removed is removed, and the
+///    function of an [`update`](Self::update) runs again on the newer value. Other keys keep what the
+///    other request gave them. No whole record ever overwrites another.
+/// 4. If the session was ended meanwhile (a logout elsewhere), they are dropped. Nothing brings
+///    an ended session back.
+/// 5. If the store fails, the client is answered 503 instead of the handler's answer.
+/// 6. A change after the answer is an error ([`ErrorKind::Committed`]), never lost in silence. See
+///    [`reload`](Self::reload) for streams and websockets.
+///
+/// # Examples
+///
+/// ```
+/// use tower_keep::{Error, Session};
+///
+/// async fn counter(session: Session) -> Result<String, Error> {
+///     let visits = session.update("visits", |n: Option<u64>| n.unwrap_or(0) + 1)?;
+///     Ok(format!("visits: {visits}"))
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Session(LazySession);
+
+/// Identity: logging in and out.
+impl Session {
+    /// Binds the session to a user, under a new id. Call it whenever somebody has proved who he is,
+    /// also again for one who is logged in already.
+    ///
+    /// - The id changes when the answer is committed, and the old one dies with it, so that an id
+    ///   that an attacker knows or has planted is worth nothing (session fixation; OWASP ASVS 5.0,
+    ///   7.2.4). If the handler fails, nothing changes and the old id goes on to work.
+    /// - Data stays, a cart for instance, unless the session was bound to another user: then all of
+    ///   it is forgotten first.
+    /// - The absolute time-out starts anew.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidArgument`] if that is no [`UserId`], [`ErrorKind::Committed`] after the
+    /// answer, [`ErrorKind::ReadOnly`] during an outage.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # struct User { id: u64 }
+    /// # fn page(session: &tower_keep::Session, user: User) -> Result<(), tower_keep::Error> {
+    /// session.login(user.id)?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "renew")]
+    #[doc(alias = "regenerate")]
+    pub fn login(&self, user: impl fmt::Display) -> Result<(), Error> {
+        let user = UserId::new(user)?;
+        self.change_with_cookie(|draft| {
+            if draft.user().is_some_and(|before| *before != user) {
+                draft.data.clear();
+            }
+            draft.login = Some(user);
+            draft.rotate = true;
+        })
+    }
+
+    /// Whose session it is, as [`login`](Self::login) was told.
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        self.read(|draft| draft.user().cloned())
+    }
+
+    /// Gives the session a new id when the answer is committed. Data, user and deadlines stay; the
+    /// old id is dead from then on.
+    ///
+    /// Call it when privileges change. [`login`](Self::login) does it by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Committed`] after the answer, [`ErrorKind::ReadOnly`] during an outage.
+    #[doc(alias = "cycle_key")]
+    #[doc(alias = "renew")]
+    #[doc(alias = "regenerate")]
+    pub fn cycle_id(&self) -> Result<(), Error> {
+        self.change_with_cookie(|draft| draft.rotate = true)
+    }
+
+    /// Ends the session: its record is deleted and its cookie removed when the handler is through,
+    /// even if it fails. What is put in after this belongs to a new session with a new id.
+    ///
+    /// [`LazySession::flush`] does the same without loading the session first.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Committed`] if the answer has been sent already.
+    #[doc(alias = "logout")]
+    #[doc(alias = "destroy")]
+    #[doc(alias = "purge")]
+    #[doc(alias = "delete")]
+    pub fn flush(&self) -> Result<(), Error> {
+        self.0.flush()
+    }
+
+    /// The id of the session's record in the store, or `None` while it has none. Rotation changes
+    /// it. No secret: nobody can use it as a cookie.
+    #[must_use]
+    pub fn record_id(&self) -> Option<RecordId> {
+        self.read(|draft| draft.origin.as_ref().map(|origin| origin.record_id))
+    }
+}
+
+/// Time.
+impl Session {
+    /// Gives the session an expiry rule of its own, in place of the layer's. It lasts until it is
+    /// changed, [`reset`](Self::reset_expiry), or forgotten by [`clear`](Self::clear).
+    ///
+    /// The layer's absolute time-out still bounds it. On a session that holds nothing it has no
+    /// effect until something is put in.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidArgument`] for a duration of less than a millisecond or a time that is not
+    /// in the future, and those of every change, as [`insert`](Self::insert).
+    pub fn set_expiry(&self, expiry: Expiry) -> Result<(), Error> {
+        let expiry = expiry.parse(self.0.0.settings.now())?;
+        self.change(|draft| {
+            draft.data.set_rule(Some(expiry));
+            Ok(())
+        })
+    }
+
+    /// Returns to the layer's expiry rule.
+    ///
+    /// # Errors
+    ///
+    /// Those of every change, as [`insert`](Self::insert).
+    pub fn reset_expiry(&self) -> Result<(), Error> {
+        self.change(|draft| {
+            draft.data.set_rule(None);
+            Ok(())
+        })
+    }
+
+    /// The session's own expiry rule, or `None` while it follows the layer's.
+    #[must_use]
+    pub fn expiry(&self) -> Option<Expiry> {
+        self.read(|draft| draft.data.rule())
+    }
+
+    /// When the session ends if it is not used again after this request, were it committed now.
+    #[must_use]
+    pub fn expires_at(&self) -> SystemTime {
+        let settings = &self.0.0.settings;
+        let (policy, now) = (&settings.options.expiry, settings.now());
+        self.read(|draft| draft.deadline(policy, now)).into()
+    }
+
+    /// How long until [`expires_at`](Self::expires_at), by the layer's clock.
+    #[must_use]
+    pub fn expires_in(&self) -> Duration {
+        let now = self.0.0.settings.clock.now();
+        self.expires_at().duration_since(now).unwrap_or_default()
+    }
+
+    /// When the session began: at its last login, or when it was created. `None` while it is not
+    /// stored.
+    #[must_use]
+    pub fn created_at(&self) -> Option<SystemTime> {
+        self.read(|draft| Some(draft.origin.as_ref()?.record.created_at.into()))
+    }
+}
+
+/// Whether the client keeps cookies: set the test cookie on one page, ask on the next.
+impl Session {
+    /// Puts something into the session that a client without cookies will not bring back.
+    ///
+    /// # Errors
+    ///
+    /// As [`insert`](Self::insert).
+    pub fn set_test_cookie(&self) -> Result<(), Error> {
+        self.insert(TEST_COOKIE, true)
+    }
+
+    /// Whether the client has brought it back.
+    #[must_use]
+    pub fn test_cookie_worked(&self) -> bool {
+        self.contains_key(TEST_COOKIE)
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    ///
+    /// Those of every change, as [`insert`](Self::insert).
+    pub fn delete_test_cookie(&self) -> Result<(), Error> {
+        self.change(|draft| draft.data.set(TEST_COOKIE, None, Replay::Value))
+    }
+}
+
+/// Committing by hand.
+impl Session {
+    /// Commits the changes so far now, instead of after the handler.
+    ///
+    /// Before the answer: what was saved stays saved even if the handler fails afterwards, and a new
+    /// or changed id reaches the client with the answer, whatever its status. Later changes are
+    /// committed with the answer as always.
+    ///
+    /// After the answer, in a stream or a websocket: call [`reload`](Self::reload), change, then
+    /// this; for another round, reload again.
+    ///
+    /// It runs to its end even if the returned future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Gone`] if the session was ended meanwhile: the changes are dropped.
+    /// [`ErrorKind::Conflict`], [`ErrorKind::Store`] and [`ErrorKind::Timeout`] as the layer's policies
+    /// have it: the changes are kept, and tried again with the next save or the answer.
+    /// [`ErrorKind::Committed`] after the answer without a reload.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn charge() {}
+    /// # async fn page(session: tower_keep::Session) -> Result<(), tower_keep::Error> {
+    /// session.insert("order", "placed")?;
+    /// session.save().await?; // nobody orders twice, whatever happens next
+    /// charge().await;
+    /// # Ok(()) }
+    /// ```
+    pub async fn save(&self) -> Result<(), Error> {
+        self.0.save().await
+    }
+
+    /// Loads the session again from the store. Changes that were not saved are discarded.
+    ///
+    /// After the answer this opens the session for changes again, until the next
+    /// [`save`](Self::save). What needs a new cookie is then an error, for no cookie can be set any
+    /// more: [`login`](Self::login), [`cycle_id`](Self::cycle_id), and any change of a session that
+    /// is not stored.
+    ///
+    /// # Errors
+    ///
+    /// As [`LazySession::load`]. The session is then as before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn round(session: &tower_keep::Session) -> Result<(), tower_keep::Error> {
+    /// // in a websocket, long after the handshake was answered
+    /// session.reload().await?;
+    /// session.update("messages", |n: Option<u64>| n.unwrap_or(0) + 1)?;
+    /// session.save().await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn reload(&self) -> Result<(), Error> {
+        self.0.reload().await
+    }
+}
+
+impl Session {
+    fn of(lazy: LazySession) -> Self {
+        Self(lazy)
+    }
+
+    /// Whether the client presented a live session that has not been flushed.
+    pub(crate) fn is_live(&self) -> bool {
+        self.read(|draft| draft.origin.is_some())
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Draft) -> T) -> T {
+        let mut state = self.0.state();
+        state.accessed = true;
+        match &state.draft {
+            Some(draft) => read(draft),
+            None => read(&Draft::new(&self.0.0.settings.options)),
+        }
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Draft) -> Result<T, Error>) -> Result<T, Error> {
+        let mut state = self.0.state();
+        change(state.draft_mut(&self.0.0.settings.options)?)
+    }
+
+    /// A change that the client has to be told of by a cookie.
+    fn change_with_cookie(&self, change: impl FnOnce(&mut Draft)) -> Result<(), Error> {
+        let mut state = self.0.state();
+        if state.phase == Phase::Reopened {
+            return Err(Error::new(
+                ErrorKind::Committed,
+                "the answer has been sent, and a new id can not reach the client any more",
+            ));
+        }
+        change(state.draft_mut(&self.0.0.settings.options)?);
+        Ok(())
+    }
+}
+
+/// Shows no data and no id.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+/// The key of the test cookie's value, as good as any that applications do not use.
+const TEST_COOKIE: &str = "_test_cookie";

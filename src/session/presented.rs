@@ -1,0 +1,194 @@
+//! What a request presents: its `Cookie` fields, and the ids in them.
+
+use std::{fmt, iter};
+
+use http::{HeaderMap, HeaderValue, header::COOKIE};
+
+use crate::id::SessionId;
+
+/// The `Cookie` fields of a request, untouched until somebody asks for the session.
+#[derive(Default)]
+pub(crate) struct Presented {
+    /// Nearly every request has none or one; more of them are legal in HTTP/2 (RFC 9113, 8.2.3).
+    first: Option<HeaderValue>,
+    more: Vec<HeaderValue>,
+}
+
+impl Presented {
+    /// Shares the fields of a request; their bytes are not copied.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut fields = headers.get_all(COOKIE).iter().cloned();
+        Self {
+            first: fields.next(),
+            more: fields.collect(),
+        }
+    }
+
+    /// The well-formed ids under a cookie name.
+    pub(crate) fn candidates(&self, name: &str) -> Candidates {
+        let mut candidates = Candidates::default();
+        for field in self.first.iter().chain(&self.more) {
+            for value in values(field.as_bytes(), name.as_bytes()) {
+                if let Some(id) = SessionId::parse(value) {
+                    candidates.add(id);
+                }
+            }
+        }
+        candidates
+    }
+}
+
+/// Cookies are secrets.
+impl fmt::Debug for Presented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields = usize::from(self.first.is_some()) + self.more.len();
+        write!(f, "Presented({fields} cookie fields)")
+    }
+}
+
+/// The first few different ids of a request.
+///
+/// More than one is a sign that somebody else, on a sibling domain or an unencrypted connection,
+/// has planted a cookie beside ours. The layer looks all of them up and uses the session only if
+/// one alone is alive.
+#[derive(Debug, Default)]
+pub(crate) struct Candidates([Option<SessionId>; CANDIDATES_MAX]);
+
+impl Candidates {
+    fn add(&mut self, id: SessionId) {
+        for place in &mut self.0 {
+            match place {
+                Some(known) if *known == id => return,
+                Some(_) => {}
+                None => {
+                    *place = Some(id);
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0[0].is_none()
+    }
+
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = SessionId> {
+        self.0.into_iter().flatten()
+    }
+}
+
+/// The values under a cookie name in one `Cookie` field, in linear time.
+///
+/// Octets are compared as they are: no percent-decoding, no folding of case, no white space but SP
+/// and HTAB (RFC 6265bis, section 5.7), so that no other name can be made to look like ours.
+fn values<'a>(field: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let mut pairs = field.split(|&byte| byte == b';');
+    iter::from_fn(move || {
+        pairs.find_map(|pair| {
+            let equals = pair.iter().position(|&byte| byte == b'=')?;
+            let (key, value) = pair.split_at(equals);
+            (trim(key) == name).then(|| trim(&value[1..]))
+        })
+    })
+}
+
+fn trim(mut octets: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = octets {
+        octets = rest;
+    }
+    octets
+}
+
+/// Bounds the store's work for one request.
+const CANDIDATES_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::id::SystemRandom;
+
+    const NAME: &str = "__Host-id";
+
+    fn id() -> SessionId {
+        SessionId::generate(&SystemRandom).unwrap()
+    }
+
+    fn candidates(fields: &[&[u8]]) -> Vec<SessionId> {
+        let mut headers = HeaderMap::new();
+        for field in fields {
+            headers.append(COOKIE, HeaderValue::from_bytes(field).unwrap());
+        }
+        Presented::of(&headers)
+            .candidates(NAME)
+            .into_iter()
+            .collect()
+    }
+
+    #[test]
+    fn the_cookie_is_found_among_others_and_broken_ones() {
+        let id = id();
+        let ours = format!("{NAME}={}", id.expose_secret());
+        for field in [
+            ours.clone(),
+            format!("a=b; {ours}; c=d"),
+            format!("a=b;{ours};c=d"),
+            format!(";;=;a;=b; \t{NAME}\t = {} ;", id.expose_secret()),
+            format!("a=\"x; {ours}; y\""),
+        ] {
+            assert_eq!(candidates(&[field.as_bytes()]), std::slice::from_ref(&id), "{field}");
+        }
+        assert_eq!(candidates(&[b"a=b", b"\xff=\xff", ours.as_bytes()]), [id]);
+    }
+
+    #[test]
+    fn names_that_only_look_like_ours_are_not_ours() {
+        let value = id().expose_secret();
+        for field in [
+            format!("__host-id={value}"),
+            format!("%5F%5FHost-id={value}"),
+            format!("\u{2003}{NAME}={value}"),
+            format!("\u{a0}{NAME}={value}"),
+            format!("{NAME}\u{b}={value}"),
+            format!("x{NAME}={value}"),
+            format!("={value}"),
+            value.clone(),
+            format!("{NAME}=\"{value}\""),
+            format!("{NAME}=={value}"),
+        ] {
+            // Header values may not hold a vertical tab; the scan is told of it all the same.
+            let found: Vec<_> = values(field.as_bytes(), NAME.as_bytes())
+                .filter_map(SessionId::parse)
+                .collect();
+            assert_eq!(found, [], "{field:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_id_twice_is_one_candidate_and_a_fifth_id_is_not_looked_at() {
+        let ids: Vec<_> = (0..5).map(|_| id()).collect();
+        let mut field = String::new();
+        for id in &ids {
+            let written = id.expose_secret();
+            field += &format!("{NAME}={written}; {NAME}={written}; ");
+        }
+        assert_eq!(candidates(&[field.as_bytes()]), ids[..4]);
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_fields_never_panic_and_never_hide_the_cookie(
+            before in prop::collection::vec(any::<u8>(), 0..100),
+            after in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let id = id();
+            let pair = format!("{NAME}={}", id.expose_secret());
+            let field = [&before, pair.as_bytes(), &after].join(&b';');
+            let found: Vec<_> = values(&field, NAME.as_bytes())
+                .filter_map(SessionId::parse)
+                .collect();
+            prop_assert_eq!(found, [id]);
+        }
+    }
+}

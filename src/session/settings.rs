@@ -1,0 +1,113 @@
+//! What all requests of one layer share.
+
+use std::{fmt, sync::Arc};
+
+use tokio::sync::watch;
+
+use crate::{
+    backend::{Backend, Queues},
+    clock::{Clock, SystemClock},
+    error::{Error, ErrorKind},
+    id::{RandomSource, SystemRandom},
+    meter::{Event, count},
+    options::SessionOptions,
+    timestamp::Timestamp,
+};
+
+/// The options of a layer, and the parts that are no plain data.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) backend: Backend,
+    pub(crate) options: SessionOptions,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn RandomSource>,
+    pub(crate) render_error: Option<RenderError>,
+    pub(crate) queues: Queues,
+    pub(crate) commits: Commits,
+}
+
+/// Makes the head of the response that reports an error.
+pub(crate) type RenderError = Arc<dyn Fn(&Error) -> http::Response<()> + Send + Sync>;
+
+impl Settings {
+    pub(crate) fn new(backend: Backend) -> Self {
+        Self {
+            backend,
+            options: SessionOptions::default(),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+            render_error: None,
+            queues: Queues::default(),
+            commits: Commits::default(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now().into()
+    }
+
+    /// Waits for the store no longer than the layer's store timeout.
+    pub(crate) async fn in_time<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let limit = self.options.limits.store_timeout;
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            count(Event::StoreError);
+            tracing::error!(
+                operation,
+                ?limit,
+                "the session store did not answer in time"
+            );
+            Err(Error::new(
+                ErrorKind::Timeout,
+                "the session store did not answer in time",
+            ))
+        })
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("backend", &self.backend)
+            .field("options", &self.options)
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The commits under way, to wait for before a process ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Commits(Arc<watch::Sender<usize>>);
+
+impl Commits {
+    /// Counts a commit, from this call on until the guard is dropped.
+    pub(crate) fn begin(&self) -> CommitGuard {
+        self.0.send_modify(|under_way| *under_way += 1);
+        CommitGuard(self.clone())
+    }
+
+    /// Waits until none is under way.
+    pub(crate) async fn drain(&self) {
+        let mut under_way = self.0.subscribe();
+        // The sender is held by `self`, so that the channel can not close meanwhile.
+        let _ = under_way.wait_for(|count| *count == 0).await;
+    }
+}
+
+impl Default for Commits {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct CommitGuard(Commits);
+
+impl Drop for CommitGuard {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|under_way| *under_way -= 1);
+    }
+}

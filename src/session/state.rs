@@ -1,0 +1,248 @@
+//! What a request knows of its session, and what it intends.
+
+use crate::{
+    data::{Data, Table},
+    error::{Error, ErrorKind},
+    expiry::ExpiryPolicy,
+    id::{RecordId, SessionId, WriteToken},
+    options::SessionOptions,
+    record::{Record, Version},
+    session::decide::Facts,
+    timestamp::Timestamp,
+    user::UserId,
+};
+use std::{sync::Arc, time::Duration};
+
+/// All of it, behind the lock of a request's session.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) phase: Phase,
+    /// An explicit save is under way; until it is done nothing can be changed.
+    pub(crate) saving: bool,
+    /// The answer depends on the session.
+    pub(crate) accessed: bool,
+    /// `None` until it is loaded. Shared with the commit, which must not hold the lock.
+    pub(crate) draft: Option<Arc<Draft>>,
+    /// What `flush` has asked to end.
+    pub(crate) doomed: Vec<RecordId>,
+    /// What explicit saves have done to the cookie, to be told with the answer.
+    pub(crate) cookie: CookieChange,
+}
+
+/// Where in its life a request's session is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The handler is at work.
+    #[default]
+    Open,
+    /// The answer is decided; changes come too late.
+    Committed,
+    /// Loaded again after the answer, for one more save that can not change the cookie.
+    Reopened,
+}
+
+/// What is to become of the client's cookie.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum CookieChange {
+    #[default]
+    Keep,
+    Set {
+        id: SessionId,
+        /// `None` for a cookie that ends with the browser.
+        max_age: Option<Duration>,
+    },
+    Remove,
+}
+
+/// The session as this request sees it: what was stored, and what is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    /// Where it was loaded from; `None` for a new session.
+    pub(crate) origin: Option<Origin>,
+    pub(crate) data: Data,
+    pub(crate) login: Option<UserId>,
+    pub(crate) rotate: bool,
+    /// An empty session that stands in for one that could not be loaded.
+    pub(crate) read_only: bool,
+}
+
+/// The live record that the client has presented the id of.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) id: SessionId,
+    pub(crate) record_id: RecordId,
+    pub(crate) record: Record,
+}
+
+impl State {
+    /// The draft to change, if it may be changed.
+    pub(crate) fn draft_mut(&mut self, options: &SessionOptions) -> Result<&mut Draft, Error> {
+        let late = Error::new(
+            ErrorKind::Committed,
+            "the session is committed; reload it to change and save it",
+        );
+        if self.saving || self.phase == Phase::Committed {
+            return Err(late);
+        }
+        self.accessed = true;
+        let draft = self
+            .draft
+            .get_or_insert_with(|| Arc::new(Draft::new(options)));
+        if draft.read_only {
+            return Err(Error::new(
+                ErrorKind::ReadOnly,
+                "the session could not be loaded and can not be changed",
+            ));
+        }
+        if self.phase == Phase::Reopened && draft.origin.is_none() {
+            return Err(Error::new(
+                ErrorKind::Gone,
+                "the session has ended, and a new one can not reach the client any more",
+            ));
+        }
+        Ok(Arc::make_mut(draft))
+    }
+
+    pub(crate) fn facts(&self, policy: &ExpiryPolicy, now: Timestamp) -> Facts {
+        let flushed = !self.doomed.is_empty();
+        let Some(draft) = self.draft.as_deref() else {
+            return Facts {
+                flushed,
+                ..Facts::default()
+            };
+        };
+        Facts {
+            flushed,
+            live: draft.origin.is_some(),
+            rotate: draft.rotate,
+            changed: draft.data.is_changed(),
+            filled: draft.user().is_some() || !draft.data.is_empty(),
+            due: draft.postponed(policy, now).is_some(),
+        }
+    }
+}
+
+impl Draft {
+    /// A session that holds nothing.
+    pub(crate) fn new(options: &SessionOptions) -> Self {
+        Self {
+            origin: None,
+            data: Data::new(Table::empty(), options.limits.record_bytes_max),
+            login: None,
+            rotate: false,
+            read_only: false,
+        }
+    }
+
+    /// A session as it is stored.
+    pub(crate) fn loaded(origin: Origin, table: Table, options: &SessionOptions) -> Self {
+        Self {
+            data: Data::new(table, options.limits.record_bytes_max),
+            origin: Some(origin),
+            ..Self::new(options)
+        }
+    }
+
+    pub(crate) fn user(&self) -> Option<&UserId> {
+        let stored = || self.origin.as_ref()?.record.user.as_ref();
+        self.login.as_ref().or_else(stored)
+    }
+
+    /// The record of a new session.
+    pub(crate) fn first_record(
+        &self,
+        policy: &ExpiryPolicy,
+        now: Timestamp,
+        token: WriteToken,
+    ) -> Result<Record, Error> {
+        let absolute_deadline = policy.absolute_deadline(now);
+        Ok(Record {
+            version: Version::first(token),
+            user: self.login.clone(),
+            created_at: now,
+            expires_at: policy.deadline(self.data.rule(), now, absolute_deadline),
+            absolute_deadline,
+            payload: self.data.encode()?,
+        })
+    }
+
+    /// The record to put in place of `base`, which this draft was loaded from or replayed over.
+    pub(crate) fn next_record(
+        &self,
+        base: &Record,
+        policy: &ExpiryPolicy,
+        now: Timestamp,
+        token: WriteToken,
+    ) -> Result<Record, Error> {
+        let first = |_: &UserId| self.first_record(policy, now, token);
+        let record = match self.login.as_ref().map(first).transpose()? {
+            Some(record) => record,
+            None => Record {
+                expires_at: self.next_deadline(base, policy, now),
+                payload: self.data.encode()?,
+                ..base.clone()
+            },
+        };
+        Ok(Record {
+            version: base.version.next(token),
+            ..record
+        })
+    }
+
+    /// When the session ends if it is committed now and not used again.
+    pub(crate) fn deadline(&self, policy: &ExpiryPolicy, now: Timestamp) -> Timestamp {
+        match &self.origin {
+            Some(origin) if self.login.is_none() => self.next_deadline(&origin.record, policy, now),
+            Some(_) | None => policy.deadline(self.data.rule(), now, policy.absolute_deadline(now)),
+        }
+    }
+
+    /// Later if that is due, so that the cookie and the record are always renewed together.
+    fn next_deadline(&self, base: &Record, policy: &ExpiryPolicy, now: Timestamp) -> Timestamp {
+        let rule = self.data.rule();
+        let absolute = base.absolute_deadline;
+        if self.rotate || self.data.is_rule_changed() {
+            return policy.deadline(rule, now, absolute);
+        }
+        policy
+            .postponed(rule, now, base.expires_at, absolute)
+            .unwrap_or(base.expires_at)
+    }
+
+    /// The later deadline to write because the session was used.
+    pub(crate) fn postponed(&self, policy: &ExpiryPolicy, now: Timestamp) -> Option<Timestamp> {
+        let record = &self.origin.as_ref()?.record;
+        let rule = self.data.rule();
+        policy.postponed(rule, now, record.expires_at, record.absolute_deadline)
+    }
+
+    /// The same intentions over a newer state of the same record.
+    pub(crate) fn replayed_over(&self, newer: Record) -> Result<Self, Error> {
+        let table = parse(&newer)?;
+        let origin = self.origin.as_ref().map(|origin| Origin {
+            record: newer,
+            ..origin.clone()
+        });
+        Ok(Self {
+            origin,
+            data: self.data.replayed_over(table)?,
+            login: self.login.clone(),
+            rotate: self.rotate,
+            read_only: self.read_only,
+        })
+    }
+}
+
+/// The table of a record that has to be readable: one that somebody has just written.
+pub(crate) fn parse(record: &Record) -> Result<Table, Error> {
+    Table::parse(record.payload.clone()).map_err(|error| {
+        let (kind, message) = match error {
+            crate::record::RecordError::Corrupt => (ErrorKind::Store, "the session is damaged"),
+            crate::record::RecordError::Unsupported => (
+                ErrorKind::Unsupported,
+                "the session was written by a newer version",
+            ),
+        };
+        Error::with_source(kind, message, error)
+    })
+}

@@ -1,0 +1,120 @@
+//! A store that counts what it is asked.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::{
+    error::StoreError,
+    id::RecordId,
+    record::{Record, Version},
+    store::{Created, Rotated, SessionStore, Updated},
+    timestamp::Timestamp,
+};
+
+/// Passes every call on to another store, and counts it.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+/// use tower_keep::{MemoryStore, SessionLayer, testing::{CountingStore, Counts}};
+///
+/// let store = Arc::new(CountingStore::new(MemoryStore::new()));
+/// let sessions = SessionLayer::new(Arc::clone(&store));
+/// // … requests …
+/// assert_eq!(store.take(), Counts::default());
+/// ```
+#[derive(Debug)]
+pub struct CountingStore<S> {
+    inner: S,
+    counts: Mutex<Counts>,
+}
+
+/// How many calls of each kind there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each counts the operation of its name")]
+pub struct Counts {
+    pub load: u64,
+    pub create: u64,
+    pub update: u64,
+    pub rotate: u64,
+    pub touch: u64,
+    pub delete: u64,
+}
+
+impl<S> CountingStore<S> {
+    /// Counts the calls to `inner`, from none.
+    pub fn new(inner: S) -> Self {
+        Self {
+            inner,
+            counts: Mutex::default(),
+        }
+    }
+
+    /// The calls since the last time that this was asked.
+    pub fn take(&self) -> Counts {
+        std::mem::take(&mut self.counts())
+    }
+
+    /// The store that is counted.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    /// All calls together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.load + self.create + self.update + self.rotate + self.touch + self.delete
+    }
+}
+
+#[async_trait]
+impl<S: SessionStore> SessionStore for CountingStore<S> {
+    async fn load(&self, id: &RecordId) -> Result<Option<Record>, StoreError> {
+        self.counts().load += 1;
+        self.inner.load(id).await
+    }
+
+    async fn create(&self, id: &RecordId, record: &Record) -> Result<Created, StoreError> {
+        self.counts().create += 1;
+        self.inner.create(id, record).await
+    }
+
+    async fn update(
+        &self,
+        id: &RecordId,
+        record: &Record,
+        expected: Version,
+    ) -> Result<Updated, StoreError> {
+        self.counts().update += 1;
+        self.inner.update(id, record, expected).await
+    }
+
+    async fn rotate(
+        &self,
+        old: &RecordId,
+        new: &RecordId,
+        record: &Record,
+        expected: Version,
+    ) -> Result<Rotated, StoreError> {
+        self.counts().rotate += 1;
+        self.inner.rotate(old, new, record, expected).await
+    }
+
+    async fn touch(&self, id: &RecordId, expires_at: Timestamp) -> Result<bool, StoreError> {
+        self.counts().touch += 1;
+        self.inner.touch(id, expires_at).await
+    }
+
+    async fn delete(&self, id: &RecordId) -> Result<bool, StoreError> {
+        self.counts().delete += 1;
+        self.inner.delete(id).await
+    }
+}
