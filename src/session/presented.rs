@@ -137,7 +137,11 @@ mod tests {
             format!(";;=;a;=b; \t{NAME}\t = {} ;", id.expose_secret()),
             format!("a=\"x; {ours}; y\""),
         ] {
-            assert_eq!(candidates(&[field.as_bytes()]), std::slice::from_ref(&id), "{field}");
+            assert_eq!(
+                candidates(&[field.as_bytes()]),
+                std::slice::from_ref(&id),
+                "{field}"
+            );
         }
         assert_eq!(candidates(&[b"a=b", b"\xff=\xff", ours.as_bytes()]), [id]);
     }
