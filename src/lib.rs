@@ -1,4 +1,71 @@
-#![doc = "placeholder"]
+//! Sessions for tower, axum and hyper that lose nothing, leak nothing, and ask the store for nothing
+//! that is not needed.
+//!
+//! A [`SessionLayer`] puts a handle into the extensions of every request. When a handler asks for
+//! the [`Session`], it is loaded from a store; when the handler has answered, what it changed is
+//! committed, and a cookie is set if that is needed. A request that does not use its session costs
+//! no store call, no cookie and no header.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use tower_keep::{Error, MemoryStore, Session, SessionLayer};
+//!
+//! async fn counter(session: Session) -> Result<String, Error> {
+//!     let visits = session.update("visits", |n: Option<u64>| n.unwrap_or(0) + 1)?;
+//!     Ok(format!("visits: {visits}"))
+//! }
+//!
+//! let app: Router = Router::new()
+//!     .route("/", get(counter))
+//!     .layer(SessionLayer::new(MemoryStore::new()));
+//! ```
+//!
+//! # Where to look
+//!
+//! | you want to | see |
+//! |---|---|
+//! | read and change a session | [`Session`] |
+//! | log somebody in and out | [`Session::login`], [`LazySession::flush`] |
+//! | choose cookie and expiry | [`SessionLayer`], [`SessionOptions`], [`Expiry`] |
+//! | list and end the sessions of a user | [`UserSessions`] |
+//! | choose where sessions are kept | [`MemoryStore`] |
+//! | bring a store of your own | [`SessionStore`], [`testing`](https://docs.rs/tower-keep/latest/tower_keep/testing/) |
+//! | know what can fail | [`Error`], [`ErrorKind`] |
+//!
+//! # What you can rely on
+//!
+//! - **Nothing acknowledged is lost.** Every write is a compare-and-set. Where two requests change
+//!   one session at the same time, the later one's changes are made again over the earlier one's.
+//! - **Logout is final.** No write brings an ended session back, not even one that was under way.
+//! - **An outage is not a logout.** A store that fails is an error (503), never an empty session.
+//! - **Ids are secrets.** 256 random bits, hashed before they reach a store, in no log and no error.
+//!   An id that this crate did not mint is never adopted; [`Session::login`] always changes it.
+//! - **A client that disconnects cuts nothing in half.** Commits run in tasks of their own.
+//! - **Everything is bounded**: attempts, waiting, record size, memory.
+//!
+//! # What it does not do
+//!
+//! It does not check passwords or permissions, and is no protection against forged requests
+//! (CSRF) beyond what `SameSite=Lax` gives. It needs tokio. Who can read a store can read the data
+//! of sessions, though not use their ids.
+//!
+//! # Features
+//!
+//! | feature | default | gives |
+//! |---|---|---|
+//! | `axum` | yes | extractors `Session`, `Option<Session>`, `LazySession`; `Error: IntoResponse` |
+//! | `memory` | yes | `MemoryStore` |
+//! | `metrics` | | counters `tower_keep_loads_total`, and so on for creates, updates, rotates, touches, deletes, conflicts, replays, gone and store errors; the histogram `tower_keep_commit_seconds` |
+//! | `testing` | | the module `testing`: the conformance suite, stores that count and fail, a manual clock |
+//! | `full` | | all of these |
+//!
+//! # Logs
+//!
+//! Events of `tracing` name a record by the first 8 hexadecimal digits of its [`RecordId`], which
+//! is a hash. At `error`: a store that failed or was silent, a damaged record, a colliding id. At
+//! `warn`: a session served empty during an outage, two live sessions in one request. At `info`:
+//! a session that was ended while a request was at work. At `debug`: an eviction.
+
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::{id::WriteToken, timestamp::Timestamp, user::UserId};
+use crate::{error::StoreErrorKind, id::WriteToken, timestamp::Timestamp, user::UserId};
 
 /// A session as a store keeps it.
 ///
@@ -74,9 +74,8 @@ impl Record {
     /// # Errors
     ///
     /// [`RecordError::Corrupt`] if the bytes are no record, [`RecordError::Unsupported`] if a newer
-    /// version of this crate has written them. A store reports them as
-    /// [`StoreErrorKind::Corrupt`](crate::StoreErrorKind) and
-    /// [`StoreErrorKind::Unsupported`](crate::StoreErrorKind).
+    /// version of this crate has written them. A store reports them as the
+    /// [`kind`](RecordError::kind) that they tell.
     pub fn from_bytes(bytes: impl Into<Payload>) -> Result<Self, RecordError> {
         let bytes = bytes.into().0;
         let mut rest = &bytes[..];
@@ -117,6 +116,17 @@ pub enum RecordError {
     /// They are in a format that this version does not know.
     #[error("the session record is in a newer format")]
     Unsupported,
+}
+
+impl RecordError {
+    /// What a store reports it as.
+    #[must_use]
+    pub const fn kind(self) -> StoreErrorKind {
+        match self {
+            Self::Corrupt => StoreErrorKind::Corrupt,
+            Self::Unsupported => StoreErrorKind::Unsupported,
+        }
+    }
 }
 
 /// Which state of a session a record is.

@@ -138,17 +138,16 @@ impl LazySession {
                 "the session is committed; reload it to flush and save it",
             ));
         }
-        match state.draft.as_deref() {
-            Some(draft) if !draft.read_only => {
-                let ended = draft.origin.as_ref().map(|origin| origin.record_id);
-                state.doomed.extend(ended);
-            }
-            Some(_) | None => {
-                let name = self.0.settings.options.cookie.full_name();
-                let candidates = self.0.presented.candidates(name);
-                let ended = candidates.into_iter().map(|id| id.record_id());
-                state.doomed.extend(ended);
-            }
+        let origin = state.draft.as_ref().and_then(|draft| draft.origin.as_ref());
+        if let Some(origin) = origin {
+            let ended = origin.record_id;
+            state.doomed.push(ended);
+        } else if state.doomed.is_empty() {
+            // Not loaded, or not one alone is alive: whatever the client presents is to end.
+            let name = self.0.settings.options.cookie.full_name();
+            let candidates = self.0.presented.candidates(name);
+            let ended = candidates.into_iter().map(|id| id.record_id());
+            state.doomed.extend(ended);
         }
         state.draft = Some(Arc::new(Draft::new(&self.0.settings.options)));
         Ok(())

@@ -11,11 +11,9 @@
 //! `macros` and `rt-multi-thread`.
 //!
 //! ```
-//! # use tower_keep::MemoryStore;
-//! mod my_store {
-//!     # use super::MemoryStore;
-//!     tower_keep::testing::conformance_tests!(MemoryStore::new());
-//! }
+//! use tower_keep::{MemoryStore, testing::conformance_tests};
+//!
+//! conformance_tests!(MemoryStore::new());
 //! ```
 
 mod clock;

@@ -1,6 +1,6 @@
 //! The clauses of `SessionStore`.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use tokio::task::JoinSet;
 
@@ -387,17 +387,15 @@ pub async fn c11_a_cancelled_call_leaves_before_or_after(store: Shared) {
     }
 }
 
-/// Drops a call unless it is done after so many turns of the scheduler.
-async fn cancel_after<T>(turns: u32, call: impl Future<Output = T>) {
-    let turns = async {
-        for _ in 0..turns {
-            tokio::task::yield_now().await;
+/// Polls a call so many times, a turn of the scheduler apart, and then drops it.
+async fn cancel_after<T>(polls: u32, call: impl Future<Output = T>) {
+    let mut call = pin!(call);
+    for _ in 0..polls {
+        let done = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_ready())).await;
+        if done {
+            return;
         }
-    };
-    tokio::select! {
-        biased;
-        () = turns => {}
-        _ = call => {}
+        tokio::task::yield_now().await;
     }
 }
 

@@ -19,12 +19,13 @@ pub use self::{capabilities::*, clauses::*};
 /// # Examples
 ///
 /// ```
-/// # use tower_keep::MemoryStore;
-/// # async fn connect(_: &str) -> MemoryStore { MemoryStore::new() }
-/// mod on_the_test_server {
-///     # use super::connect;
-///     tower_keep::testing::conformance_tests!(connect("test server").await);
+/// use tower_keep::{MemoryStore, testing::conformance_tests};
+///
+/// async fn connect(_url: &str) -> MemoryStore {
+///     MemoryStore::new()
 /// }
+///
+/// conformance_tests!(connect("store://localhost").await);
 /// ```
 #[macro_export]
 macro_rules! conformance_tests {
