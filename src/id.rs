@@ -135,6 +135,23 @@ impl fmt::Debug for RecordId {
 /// The default, [`SystemRandom`], is right for nearly everybody. Another source is for machines
 /// whose rules demand a certain module, and for tests of what happens when it fails.
 /// It has to be a cryptographically secure one: ids are secrets.
+///
+/// # Examples
+///
+/// ```
+/// use tower_keep::{RandomError, RandomSource};
+///
+/// #[derive(Debug)]
+/// struct KernelDevice;
+///
+/// impl RandomSource for KernelDevice {
+///     fn fill(&self, buffer: &mut [u8]) -> Result<(), RandomError> {
+///         use std::{fs::File, io::Read};
+///         let read = File::open("/dev/random").and_then(|mut file| file.read_exact(buffer));
+///         read.map_err(|error| RandomError::new(error.to_string()))
+///     }
+/// }
+/// ```
 pub trait RandomSource: fmt::Debug + Send + Sync + 'static {
     /// Fills `buffer` with random bytes.
     ///

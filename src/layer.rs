@@ -81,6 +81,15 @@ impl SessionLayer {
     }
 
     /// Takes all options from a configuration, in place of what was set before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_keep::{MemoryStore, SessionLayer, SessionOptions};
+    /// let options: SessionOptions = serde_json::from_str(r#"{ "idle_timeout_secs": 1800 }"#)?;
+    /// let sessions = SessionLayer::new(MemoryStore::new()).with_options(options);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     #[must_use]
     pub fn with_options(self, options: SessionOptions) -> Self {
         self.edit(|settings| settings.options = options)
@@ -92,6 +101,14 @@ impl SessionLayer {
     /// # Panics
     ///
     /// If it is empty, longer than 64 bytes, no token of RFC 9110, or has such a prefix.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_keep::{MemoryStore, SessionLayer};
+    /// // sent as `__Host-shop`
+    /// let sessions = SessionLayer::new(MemoryStore::new()).with_cookie_name("shop");
+    /// ```
     #[must_use]
     #[track_caller]
     pub fn with_cookie_name(self, name: &str) -> Self {
@@ -104,6 +121,14 @@ impl SessionLayer {
     /// # Panics
     ///
     /// If it is no host name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_keep::{MemoryStore, SessionLayer};
+    /// // sent as `__Secure-id` to example.org and all hosts below it
+    /// let sessions = SessionLayer::new(MemoryStore::new()).with_domain("example.org");
+    /// ```
     #[must_use]
     #[track_caller]
     pub fn with_domain(self, domain: &str) -> Self {
@@ -116,6 +141,13 @@ impl SessionLayer {
     /// # Panics
     ///
     /// If it does not start with `/` or can not stand in a cookie.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_keep::{MemoryStore, SessionLayer};
+    /// let sessions = SessionLayer::new(MemoryStore::new()).with_path("/shop");
+    /// ```
     #[must_use]
     #[track_caller]
     pub fn with_path(self, path: &str) -> Self {
@@ -123,12 +155,28 @@ impl SessionLayer {
     }
 
     /// When browsers send the cookie with requests from other sites.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_keep::{MemoryStore, SameSite, SessionLayer};
+    /// let sessions = SessionLayer::new(MemoryStore::new()).with_same_site(SameSite::Strict);
+    /// ```
     #[must_use]
     pub fn with_same_site(self, same_site: SameSite) -> Self {
         self.edit(|settings| settings.options.set_same_site(same_site))
     }
 
     /// Keeps the cookie apart by top-level site (CHIPS), for pages that are embedded in others'.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_keep::{MemoryStore, SameSite, SessionLayer};
+    /// let sessions = SessionLayer::new(MemoryStore::new())
+    ///     .with_same_site(SameSite::None)
+    ///     .with_partitioned();
+    /// ```
     #[must_use]
     pub fn with_partitioned(self) -> Self {
         self.edit(|settings| settings.options.set_partitioned())
@@ -138,12 +186,26 @@ impl SessionLayer {
     /// on the way can read and use it.
     ///
     /// Not needed on `localhost`, which browsers trust without encryption.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_keep::{MemoryStore, SessionLayer};
+    /// let sessions = SessionLayer::new(MemoryStore::new()).with_insecure_http();
+    /// ```
     #[must_use]
     pub fn with_insecure_http(self) -> Self {
         self.edit(|settings| settings.options.set_insecure_http())
     }
 
     /// Drops `HttpOnly`: scripts on the page can then read the cookie, injected ones too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_keep::{MemoryStore, SessionLayer};
+    /// let sessions = SessionLayer::new(MemoryStore::new()).with_insecure_script_access();
+    /// ```
     #[must_use]
     pub fn with_insecure_script_access(self) -> Self {
         self.edit(|settings| settings.options.set_insecure_script_access())
@@ -154,6 +216,15 @@ impl SessionLayer {
     /// # Panics
     ///
     /// If it is less than a millisecond.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_keep::{MemoryStore, SessionLayer};
+    /// let half_an_hour = Duration::from_secs(30 * 60);
+    /// let sessions = SessionLayer::new(MemoryStore::new()).with_idle_timeout(half_an_hour);
+    /// ```
     #[must_use]
     #[track_caller]
     pub fn with_idle_timeout(self, timeout: Duration) -> Self {
@@ -167,6 +238,15 @@ impl SessionLayer {
     /// # Panics
     ///
     /// If it is less than a millisecond.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_keep::{MemoryStore, SessionLayer};
+    /// let a_working_day = Duration::from_secs(12 * 60 * 60);
+    /// let sessions = SessionLayer::new(MemoryStore::new()).with_absolute_timeout(a_working_day);
+    /// ```
     #[must_use]
     #[track_caller]
     pub fn with_absolute_timeout(self, timeout: Duration) -> Self {
@@ -175,6 +255,13 @@ impl SessionLayer {
 
     /// Lets sessions without an expiry rule of their own end with the browser: the cookie has no
     /// `Max-Age`. On the server the idle timeout holds all the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_keep::{MemoryStore, SessionLayer};
+    /// let sessions = SessionLayer::new(MemoryStore::new()).with_browser_close();
+    /// ```
     #[must_use]
     pub fn with_browser_close(self) -> Self {
         self.edit(|settings| settings.options.expiry.browser_close = true)
@@ -184,6 +271,14 @@ impl SessionLayer {
     /// session was used. A tenth of the idle time if this is not called.
     ///
     /// Zero writes it whenever a session is loaded, as Django's `SESSION_SAVE_EVERY_REQUEST` does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_keep::{MemoryStore, SessionLayer};
+    /// let sessions = SessionLayer::new(MemoryStore::new()).with_touch_after(Duration::ZERO);
+    /// ```
     #[must_use]
     pub fn with_touch_after(self, after: Duration) -> Self {
         self.edit(|settings| settings.options.expiry.touch_after = Some(after))
@@ -195,6 +290,15 @@ impl SessionLayer {
     /// # Panics
     ///
     /// If it is less than a millisecond.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_keep::{MemoryStore, SessionLayer};
+    /// let patience = Duration::from_millis(500);
+    /// let sessions = SessionLayer::new(MemoryStore::new()).with_store_timeout(patience);
+    /// ```
     #[must_use]
     #[track_caller]
     pub fn with_store_timeout(self, timeout: Duration) -> Self {
@@ -207,6 +311,13 @@ impl SessionLayer {
     /// # Panics
     ///
     /// If it is 0 or does not fit 4 bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_keep::{MemoryStore, SessionLayer};
+    /// let sessions = SessionLayer::new(MemoryStore::new()).with_record_bytes_max(4 * 1024);
+    /// ```
     #[must_use]
     #[track_caller]
     pub fn with_record_bytes_max(self, bytes: usize) -> Self {
@@ -214,6 +325,13 @@ impl SessionLayer {
     }
 
     /// What happens when two requests change one session at the same time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_keep::{Conflict, MemoryStore, SessionLayer};
+    /// let sessions = SessionLayer::new(MemoryStore::new()).with_conflict(Conflict::Reject);
+    /// ```
     #[must_use]
     pub fn with_conflict(self, conflict: Conflict) -> Self {
         self.edit(|settings| settings.options.conflict = conflict)
@@ -223,18 +341,40 @@ impl SessionLayer {
     ///
     /// Routes choose for themselves by a layer of their own: a clone of this one with another
     /// outage option, around those routes alone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_keep::{MemoryStore, Outage, SessionLayer};
+    /// let sessions = SessionLayer::new(MemoryStore::new());
+    /// let pages_for_everybody = sessions.clone().with_outage(Outage::Anonymous);
+    /// ```
     #[must_use]
     pub fn with_outage(self, outage: Outage) -> Self {
         self.edit(|settings| settings.options.outage = outage)
     }
 
     /// Takes the time from another clock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_keep::{MemoryStore, SessionLayer, SystemClock};
+    /// let sessions = SessionLayer::new(MemoryStore::new()).with_clock(SystemClock);
+    /// ```
     #[must_use]
     pub fn with_clock(self, clock: impl Clock) -> Self {
         self.edit(|settings| settings.clock = Arc::new(clock))
     }
 
     /// Takes the random bits of ids from another source.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_keep::{MemoryStore, SessionLayer, SystemRandom};
+    /// let sessions = SessionLayer::new(MemoryStore::new()).with_random_source(SystemRandom);
+    /// ```
     #[must_use]
     pub fn with_random_source(self, random: impl RandomSource) -> Self {
         self.edit(|settings| settings.random = Arc::new(random))

@@ -14,6 +14,24 @@ use crate::{error::StoreErrorKind, id::WriteToken, timestamp::Timestamp, user::U
 /// A store with columns keeps the fields as they are. A store with nothing but bytes keeps
 /// [`to_bytes`](Record::to_bytes), whose header has the fields that a script inside the store
 /// needs at fixed places.
+///
+/// # Examples
+///
+/// ```
+/// use tower_keep::{Payload, Record, SystemRandom, Timestamp, Version, WriteToken};
+///
+/// let record = Record {
+///     version: Version { revision: 1, token: WriteToken::generate(&SystemRandom)? },
+///     user: None,
+///     created_at: Timestamp::from_millis(0),
+///     expires_at: Timestamp::from_millis(60_000),
+///     absolute_deadline: Timestamp::from_millis(600_000),
+///     payload: Payload::from(b"opaque".as_slice()),
+/// };
+/// assert!(record.is_expired(Timestamp::from_millis(60_000)));
+/// assert_eq!(Record::from_bytes(record.to_bytes())?, record);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Which state of the session this is.

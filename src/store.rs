@@ -205,6 +205,22 @@ pub struct StoredSession {
 /// **U2 Final.** Once [`delete_all_of`](Self::delete_all_of) has answered, every session of the
 /// user that was there when it was called is deleted as by [`delete`](SessionStore::delete), also
 /// one that was rotated meanwhile, but for the one to keep. Sessions of others are not touched.
+///
+/// # Examples
+///
+/// ```
+/// use axum::extract::State;
+/// use tower_keep::{MemoryStore, Session, UserSessions};
+///
+/// async fn end_all_others(
+///     session: Session,
+///     State(store): State<MemoryStore>,
+/// ) -> Result<String, Box<dyn std::error::Error>> {
+///     let user = session.user().ok_or("log in first")?;
+///     let ended = store.delete_all_of(&user, session.record_id().as_ref()).await?;
+///     Ok(format!("ended {ended} other sessions"))
+/// }
+/// ```
 #[async_trait]
 pub trait UserSessions: SessionStore {
     /// The live sessions of a user, in no particular order (U1).
@@ -232,6 +248,18 @@ pub trait UserSessions: SessionStore {
 ///
 /// **D2 Bounded.** One call removes at most `limit` records; called until it answers less than
 /// `limit`, it has removed all that had expired when the last call began.
+///
+/// # Examples
+///
+/// ```
+/// use tower_keep::{DeleteExpired, StoreError};
+///
+/// async fn sweep(store: &impl DeleteExpired) -> Result<(), StoreError> {
+///     const BATCH: usize = 1000;
+///     while store.delete_expired(BATCH).await? >= BATCH as u64 {}
+///     Ok(())
+/// }
+/// ```
 #[async_trait]
 pub trait DeleteExpired: SessionStore {
     /// Removes up to `limit` expired records and answers how many it removed (D1, D2).
@@ -250,6 +278,25 @@ pub trait DeleteExpired: SessionStore {
 ///
 /// **S2 Bounded.** A page has about `limit` records; a store says if it can be more. A page may be
 /// empty and yet have a next one.
+///
+/// # Examples
+///
+/// ```
+/// use tower_keep::{ScanSessions, StoreError};
+///
+/// async fn count(store: &impl ScanSessions) -> Result<usize, StoreError> {
+///     let mut count = 0;
+///     let mut after = None;
+///     loop {
+///         let page = store.scan(after.as_ref(), 1000).await?;
+///         count += page.sessions.len();
+///         match page.next {
+///             Some(next) => after = Some(next),
+///             None => return Ok(count),
+///         }
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait ScanSessions: SessionStore {
     /// One page: the first, or the one behind `after` (S1, S2).

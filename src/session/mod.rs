@@ -104,6 +104,16 @@ impl Session {
     }
 
     /// Whose session it is, as [`login`](Self::login) was told.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn page(session: &tower_keep::Session) -> Result<(), tower_keep::Error> {
+    /// if let Some(user) = session.user() {
+    ///     println!("hello, {user}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn user(&self) -> Option<UserId> {
         self.read(|draft| draft.user().cloned())
@@ -117,6 +127,15 @@ impl Session {
     /// # Errors
     ///
     /// [`ErrorKind::Committed`] after the answer, [`ErrorKind::ReadOnly`] during an outage.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn page(session: &tower_keep::Session) -> Result<(), tower_keep::Error> {
+    /// session.insert("is_admin", true)?;
+    /// session.cycle_id()?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "cycle_key")]
     #[doc(alias = "renew")]
     #[doc(alias = "regenerate")]
@@ -132,6 +151,15 @@ impl Session {
     /// # Errors
     ///
     /// [`ErrorKind::Committed`] if the answer has been sent already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn page(session: &tower_keep::Session) -> Result<(), tower_keep::Error> {
+    /// session.flush()?;
+    /// session.insert("flash", "You are logged out.")?; // of a new session
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "logout")]
     #[doc(alias = "destroy")]
     #[doc(alias = "purge")]
@@ -142,6 +170,14 @@ impl Session {
 
     /// The id of the session's record in the store, or `None` while it has none. Rotation changes
     /// it. No secret: nobody can use it as a cookie.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn page(session: &tower_keep::Session) -> Result<(), tower_keep::Error> {
+    /// let this_device = session.record_id(); // the one to keep when all others are ended
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn record_id(&self) -> Option<RecordId> {
         self.read(|draft| draft.origin.as_ref().map(|origin| origin.record_id))
@@ -160,6 +196,17 @@ impl Session {
     ///
     /// [`ErrorKind::InvalidArgument`] for a duration of less than a millisecond or a time that is not
     /// in the future, and those of every change, as [`insert`](Self::insert).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn page(session: &tower_keep::Session) -> Result<(), tower_keep::Error> {
+    /// use std::time::Duration;
+    /// use tower_keep::Expiry;
+    ///
+    /// session.set_expiry(Expiry::Idle(Duration::from_secs(15 * 60)))?;
+    /// # Ok(()) }
+    /// ```
     pub fn set_expiry(&self, expiry: Expiry) -> Result<(), Error> {
         let expiry = expiry.parse(self.0.0.settings.now())?;
         self.change(|draft| {
@@ -173,6 +220,15 @@ impl Session {
     /// # Errors
     ///
     /// Those of every change, as [`insert`](Self::insert).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn page(session: &tower_keep::Session) -> Result<(), tower_keep::Error> {
+    /// session.reset_expiry()?;
+    /// assert_eq!(session.expiry(), None);
+    /// # Ok(()) }
+    /// ```
     pub fn reset_expiry(&self) -> Result<(), Error> {
         self.change(|draft| {
             draft.data.set_rule(None);
@@ -195,6 +251,15 @@ impl Session {
     }
 
     /// How long until [`expires_at`](Self::expires_at), by the layer's clock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn page(session: &tower_keep::Session) -> Result<(), tower_keep::Error> {
+    /// let minutes = session.expires_in().as_secs() / 60;
+    /// let warning = format!("You will be logged out in {minutes} minutes.");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn expires_in(&self) -> Duration {
         let now = self.0.0.settings.clock.now();
@@ -221,6 +286,16 @@ impl Session {
     }
 
     /// Whether the client has brought it back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn page(session: &tower_keep::Session) -> Result<(), tower_keep::Error> {
+    /// if session.test_cookie_worked() {
+    ///     session.delete_test_cookie()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn test_cookie_worked(&self) -> bool {
         self.contains_key(TEST_COOKIE)
