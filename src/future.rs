@@ -8,13 +8,13 @@ use std::{
 
 use http::Response;
 use pin_project_lite::pin_project;
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::runtime::Handle;
 
 use crate::{
     caching::{keep_private, vary_by_cookie},
     cookie,
     error::Error,
-    session::{Closing, Committed, CookieChange, Ending, LazySession, interrupted},
+    session::{Closing, Committed, CookieChange, Detached, Ending, LazySession},
 };
 
 pin_project! {
@@ -37,7 +37,7 @@ pin_project! {
             inner: F,
         },
         Committing {
-            commit: JoinHandle<Committed>,
+            commit: Detached<Committed>,
             response: Option<Response<B>>,
         },
     }
@@ -83,9 +83,9 @@ where
                 }
                 StageProj::Committing { commit, response } => {
                     let committed =
-                        ready!(Pin::new(commit).poll(cx)).unwrap_or_else(|_| Committed {
+                        ready!(Pin::new(commit).poll(cx)).unwrap_or_else(|error| Committed {
                             cookie: CookieChange::Keep,
-                            result: Err(interrupted()),
+                            result: Err(error),
                         });
                     let handled = response.take().unwrap_or_default();
                     let mut response = match &committed.result {
@@ -147,8 +147,11 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         // Without a runtime, as when a process ends, there is nothing to run a commit on.
-        if !self.closed && Handle::try_current().is_ok() {
-            drop(self.session.close(Ending::Failure));
+        if !self.closed
+            && Handle::try_current().is_ok()
+            && let Closing::Committing(commit) = self.session.close(Ending::Failure)
+        {
+            commit.run_alone();
         }
     }
 }

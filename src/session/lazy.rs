@@ -6,8 +6,7 @@ use std::{
 };
 
 use http::{Extensions, HeaderMap};
-use tokio::{sync::Mutex as AsyncMutex, task::JoinHandle};
-use tracing::Instrument;
+use tokio::sync::Mutex as AsyncMutex;
 
 use crate::{
     data::Table,
@@ -18,6 +17,7 @@ use crate::{
         Session,
         commit::{Outcome, Stored, Work, carry_out},
         decide::{Commit, Ending, decide},
+        detached::Detached,
         presented::Presented,
         settings::Settings,
         state::{CookieChange, Draft, Origin, Phase, State, parse},
@@ -273,9 +273,7 @@ impl LazySession {
     /// Commits what there is now. Runs to its end even if the caller does not wait for it.
     pub(super) async fn save(&self) -> Result<(), Error> {
         let lazy = self.clone();
-        self.spawn(async move { lazy.save_now().await })
-            .await
-            .unwrap_or_else(|_| Err(interrupted()))
+        self.detach(async move { lazy.save_now().await }).await?
     }
 
     async fn save_now(&self) -> Result<(), Error> {
@@ -342,20 +340,22 @@ impl LazySession {
             }
             drop(state);
             let lazy = self.clone();
-            return Closing::Committing(self.spawn(async move { lazy.finish(&work).await }));
+            return Closing::Committing(self.detach(async move { lazy.finish(work).await }));
         }
         drop(state);
         let lazy = self.clone();
-        Closing::Committing(self.spawn(async move {
+        Closing::Committing(self.detach(async move {
             // Behind the save that nobody has waited for.
             let _turn = lazy.0.gate.lock().await;
             let work = lazy.work(&lazy.state(), ending);
-            lazy.finish(&work).await
+            lazy.finish(work).await
         }))
     }
 
-    async fn finish(&self, work: &Work) -> Committed {
-        let outcome = carry_out(&self.0.settings, work).await;
+    async fn finish(&self, work: Work) -> Committed {
+        let outcome = carry_out(&self.0.settings, &work).await;
+        // Now the state alone has the draft, which can then be changed without being copied.
+        drop(work);
         let mut state = self.state();
         let result = outcome.map(|outcome| {
             if let (Stored::Live(origin), Some(draft)) = (outcome.stored, &mut state.draft) {
@@ -384,20 +384,11 @@ impl LazySession {
         }
     }
 
-    /// Runs detached from the request, and counted, so that `drain` waits for it.
-    ///
-    /// A handler can be dropped where no runtime is any more; then there is none to run it.
-    fn spawn<T: Send + 'static>(
+    fn detach<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
-    ) -> JoinHandle<T> {
-        let commit = self.0.settings.commits.begin();
-        let work = async move {
-            let output = work.await;
-            drop(commit);
-            output
-        };
-        tokio::spawn(work.in_current_span())
+    ) -> Detached<T> {
+        Detached::new(work, &self.0.settings.commits)
     }
 }
 
@@ -417,7 +408,7 @@ pub(crate) enum Closing {
     /// Nothing is to be written.
     Done(CookieChange),
     /// It is being written.
-    Committing(JoinHandle<Committed>),
+    Committing(Detached<Committed>),
 }
 
 /// A commit that has come to its end.
@@ -433,11 +424,4 @@ fn note_cookie(state: &mut State, cookie: CookieChange) {
     if cookie != CookieChange::Keep {
         state.cookie = cookie;
     }
-}
-
-pub(crate) const fn interrupted() -> Error {
-    Error::new(
-        ErrorKind::Interrupted,
-        "the task that commits the session was stopped",
-    )
 }

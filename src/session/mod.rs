@@ -2,6 +2,7 @@
 
 mod commit;
 mod decide;
+mod detached;
 mod lazy;
 mod presented;
 mod settings;
@@ -17,7 +18,8 @@ pub use self::lazy::LazySession;
 use self::state::{Draft, Phase};
 pub(crate) use self::{
     decide::Ending,
-    lazy::{Closing, Committed, interrupted},
+    detached::Detached,
+    lazy::{Closing, Committed},
     settings::Settings,
     state::CookieChange,
 };
