@@ -1,6 +1,6 @@
 //! What all requests of one layer share.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use tokio::sync::watch;
 
@@ -47,11 +47,18 @@ impl Settings {
     }
 
     /// Waits for the store no longer than the layer's store timeout.
+    ///
+    /// The time runs from when the store has not answered at once, so that no timer is made for one
+    /// that does.
     pub(crate) async fn in_time<T>(
         &self,
         operation: &'static str,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
+        let mut work = pin!(work);
+        if let Poll::Ready(output) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
+            return output;
+        }
         let limit = self.options.limits.store_timeout;
         tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
             count(Event::StoreError);
