@@ -13,6 +13,10 @@ pub(crate) fn vary_by_cookie(headers: &mut HeaderMap) {
             name == b"*" || name.eq_ignore_ascii_case(COOKIE.as_str().as_bytes())
         })
     };
+    if !headers.contains_key(VARY) {
+        headers.insert(VARY, HeaderValue::from_static("Cookie"));
+        return;
+    }
     if headers.get_all(VARY).iter().any(names) {
         return;
     }
