@@ -5,7 +5,7 @@ use http::{
     HeaderMap, HeaderValue,
     header::{Entry, SET_COOKIE},
 };
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
 use crate::{id::SessionId, options::CookieOptions, session::CookieChange};
 
@@ -39,7 +39,7 @@ fn set(options: &CookieOptions, id: &SessionId, max_age: Option<Duration>) -> St
         let secs = i64::try_from(secs).unwrap_or(i64::MAX);
         cookie.set_max_age(cookie::time::Duration::seconds(secs));
     }
-    cookie.to_string()
+    write(&cookie)
 }
 
 /// Repeats every attribute: a browser drops a cookie only for one of the same name, domain and
@@ -47,7 +47,15 @@ fn set(options: &CookieOptions, id: &SessionId, max_age: Option<Duration>) -> St
 fn removal(options: &CookieOptions) -> String {
     let mut cookie = base(options, String::new());
     cookie.make_removal();
-    cookie.to_string()
+    write(&cookie)
+}
+
+/// In one piece of memory, which need not grow with each attribute.
+fn write(cookie: &Cookie<'_>) -> String {
+    let mut written = String::with_capacity(COOKIE_LEN_USUAL);
+    // Writing into a string can not fail.
+    let _ = write!(written, "{cookie}");
+    written
 }
 
 fn base(options: &CookieOptions, value: String) -> Cookie<'_> {
@@ -86,6 +94,9 @@ fn take_out(name: &str, headers: &mut HeaderMap) {
         headers.append(SET_COOKIE, other);
     }
 }
+
+/// A cookie with the default options, which takes 112 bytes, and a domain.
+const COOKIE_LEN_USUAL: usize = 160;
 
 /// What browsers cap it to anyway (RFC 6265bis, section 5.5).
 const MAX_AGE_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
