@@ -47,8 +47,8 @@ struct Change {
 pub(crate) enum Replay {
     /// The same value, whatever is there.
     Value,
-    /// These functions, one after the other, of whatever is there.
-    Updates(Vec<UpdateFn>),
+    /// This function of whatever is there, and then these.
+    Updates(UpdateFn, Vec<UpdateFn>),
 }
 
 /// A function from the old value of a key to the new one.
@@ -139,20 +139,21 @@ impl Data {
     ) -> Result<(), Error> {
         let found = self.find(key);
         let new = value.as_ref().map(Payload::as_bytes);
-        if found.is_err() && new == self.get_bytes(key) {
+        let present = self.get_bytes(key);
+        if found.is_err() && new == present {
             return Ok(());
         }
         let cost = |value: Option<&[u8]>| {
             value.map_or(0, |value| Table::ENTRY_LEN + key.len() + value.len())
         };
-        let encoded_len = self.encoded_len - cost(self.get_bytes(key)) + cost(new);
+        let encoded_len = self.encoded_len - cost(present) + cost(new);
         if encoded_len > self.limit && encoded_len > self.encoded_len {
             return Err(Error::new(
                 ErrorKind::TooLarge,
                 "the session would outgrow its limit",
             ));
         }
-        let as_before = new == self.base_bytes(key);
+        let as_before = found.is_ok() && new == self.base_bytes(key);
         match found {
             Ok(index) if as_before => {
                 self.changes.remove(index);
@@ -187,7 +188,9 @@ impl Data {
 
     /// The payload to store.
     pub(crate) fn encode(&self) -> Result<Payload, Error> {
-        Table::encode(self.rule(), self.iter()).ok_or(Error::new(
+        let mut entries = Vec::with_capacity(self.base.len() + self.changes.len());
+        entries.extend(self.iter());
+        Table::encode(self.rule(), &entries).ok_or(Error::new(
             ErrorKind::TooLarge,
             "the session would outgrow its format",
         ))
@@ -208,9 +211,9 @@ impl Data {
         for Change { key, value, replay } in &self.changes {
             let value = match replay {
                 Replay::Value => value.clone(),
-                Replay::Updates(updates) => {
+                Replay::Updates(first, more) => {
                     let mut value = next.get(key);
-                    for update in updates {
+                    for update in iter::once(first).chain(more) {
                         value = Some(update(value.as_ref())?);
                     }
                     value
@@ -253,7 +256,10 @@ impl Replay {
             // A value that was put and then updated is known: it is put again as it came out.
             (Self::Value, _) => {}
             (_, Self::Value) => *self = Self::Value,
-            (Self::Updates(updates), Self::Updates(more)) => updates.extend(more),
+            (Self::Updates(_, updates), Self::Updates(first, more)) => {
+                updates.push(first);
+                updates.extend(more);
+            }
         }
     }
 }
@@ -262,7 +268,7 @@ impl fmt::Debug for Replay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value => f.write_str("Value"),
-            Self::Updates(updates) => write!(f, "Updates({})", updates.len()),
+            Self::Updates(_, more) => write!(f, "Updates({})", 1 + more.len()),
         }
     }
 }

@@ -35,7 +35,7 @@ fn append(text: &'static str) -> Replay {
         new.extend_from_slice(text.as_bytes());
         Ok(new.into())
     });
-    Replay::Updates(vec![update])
+    Replay::Updates(update, Vec::new())
 }
 
 #[test]

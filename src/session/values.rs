@@ -271,7 +271,7 @@ impl Session {
             let applied = self.change(|draft| {
                 let unchanged = draft.data.get(key) == old;
                 if unchanged {
-                    let replay = Replay::Updates(vec![Arc::clone(replay)]);
+                    let replay = Replay::Updates(Arc::clone(replay), Vec::new());
                     draft.data.set(key, Some(value), replay)?;
                 }
                 Ok(unchanged)
