@@ -91,6 +91,9 @@ mod user;
 
 #[cfg(feature = "axum")]
 mod axum;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -15,6 +15,8 @@ use std::{
 };
 
 pub use self::lazy::LazySession;
+#[cfg(fuzzing)]
+pub(crate) use self::presented::Presented;
 use self::state::{Draft, Phase};
 pub(crate) use self::{
     decide::Ending,
