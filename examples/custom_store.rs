@@ -48,14 +48,14 @@ impl SessionStore for MapStore {
 
     async fn create(&self, id: &RecordId, record: &Record) -> Result<Created, StoreError> {
         let mut records = self.lock();
-        match live(&records, id)? {
-            Some(present) if present.version == record.version => Ok(Created::Done),
-            Some(_) => Ok(Created::Exists),
-            None => {
-                records.insert(*id, record.to_bytes());
-                Ok(Created::Done)
-            }
+        if let Some(present) = live(&records, id)? {
+            return Ok(match present.version == record.version {
+                true => Created::Done,
+                false => Created::Exists,
+            });
         }
+        records.insert(*id, record.to_bytes());
+        Ok(Created::Done)
     }
 
     async fn update(
@@ -100,9 +100,15 @@ impl SessionStore for MapStore {
         }
     }
 
-    async fn touch(&self, id: &RecordId, expires_at: Timestamp) -> Result<bool, StoreError> {
+    async fn touch(
+        &self,
+        id: &RecordId,
+        expires_at: Timestamp,
+        expected: Version,
+    ) -> Result<bool, StoreError> {
         let mut records = self.lock();
-        let Some(mut record) = live(&records, id)? else {
+        let present = live(&records, id)?;
+        let Some(mut record) = present.filter(|present| present.version == expected) else {
             return Ok(false);
         };
         record.expires_at = record.expires_at.max(expires_at);

@@ -23,10 +23,12 @@ pub(crate) fn apply(
         CookieChange::Remove => removal(options),
     };
     // Names and attributes are parsed when the layer is built, ids are base64.
-    let Ok(value) = HeaderValue::try_from(cookie) else {
+    let Ok(mut value) = HeaderValue::try_from(cookie) else {
         debug_assert!(false, "a cookie that is no header value");
         return false;
     };
+    // Kept out of `Debug`, and of the tables by which HTTP/2 compresses headers.
+    value.set_sensitive(true);
     take_out(options.full_name(), headers);
     headers.append(SET_COOKIE, value);
     true
@@ -35,7 +37,8 @@ pub(crate) fn apply(
 fn set(options: &CookieOptions, id: &SessionId, max_age: Option<Duration>) -> String {
     let mut cookie = base(options, id.expose_secret());
     if let Some(age) = max_age {
-        let secs = age.min(MAX_AGE_MAX).as_secs();
+        // Rounded up: a zero would remove the cookie.
+        let secs = age.min(MAX_AGE_MAX).as_millis().div_ceil(1000);
         let secs = i64::try_from(secs).unwrap_or(i64::MAX);
         cookie.set_max_age(cookie::time::Duration::seconds(secs));
     }
@@ -132,6 +135,22 @@ mod tests {
     fn the_age_is_capped_at_400_days() {
         let cookie = set_of("{}", Some(u64::MAX));
         assert!(cookie.ends_with("; Max-Age=34560000"), "{cookie}");
+    }
+
+    #[test]
+    fn less_than_a_second_is_a_second_and_no_removal() {
+        let id = SessionId::parse(&[b'A'; 43]).unwrap();
+        let cookie = set(&options("{}"), &id, Some(Duration::from_millis(1)));
+        assert!(cookie.ends_with("; Max-Age=1"), "{cookie}");
+    }
+
+    #[test]
+    fn debug_of_the_headers_does_not_show_the_id() {
+        let mut headers = HeaderMap::new();
+        let id = SessionId::parse(&[b'A'; 43]).unwrap();
+        let change = CookieChange::Set { id, max_age: None };
+        assert!(apply(&change, &options("{}"), &mut headers));
+        assert!(!format!("{headers:?}").contains("AAAA"));
     }
 
     #[test]

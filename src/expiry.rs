@@ -94,7 +94,14 @@ impl ExpiryPolicy {
             Some(Expiry::Idle(idle)) => idle,
             Some(Expiry::BrowserClose) | None => self.idle,
         };
-        let touch_after = self.touch_after.unwrap_or(idle / Self::TOUCH_FRACTION);
+        // A rule shorter than the layer's is counted by its own tenth: what is seldom enough for
+        // long sessions would let a short one die in use.
+        let tenth = idle / Self::TOUCH_FRACTION;
+        let touch_after = match self.touch_after {
+            Some(after) if idle < self.idle => after.min(tenth),
+            Some(after) => after,
+            None => tenth,
+        };
         let deadline = self.deadline(rule, now, absolute);
         let due = deadline >= expires_at && deadline.duration_since(expires_at) >= touch_after;
         due.then_some(deadline)
@@ -188,6 +195,18 @@ mod tests {
     #[test]
     fn a_deadline_at_its_absolute_end_is_not_written_again() {
         assert_eq!(POLICY.postponed(None, at(2900), at(3000), at(3000)), None);
+    }
+
+    #[test]
+    fn a_rule_shorter_than_the_layers_does_not_wait_for_the_layers_touch() {
+        let seldom = ExpiryPolicy {
+            touch_after: Some(Duration::from_secs(900)),
+            ..POLICY
+        };
+        let short = Some(Expiry::Idle(Duration::from_secs(100)));
+        assert_eq!(seldom.postponed(short, at(9), at(100), at(3000)), None);
+        let postponed = seldom.postponed(short, at(10), at(100), at(3000));
+        assert_eq!(postponed, Some(at(110)));
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::{
 
 use http::Response;
 use pin_project_lite::pin_project;
-use tokio::runtime::Handle;
 
 use crate::{
     caching::{keep_private, vary_by_cookie},
@@ -109,7 +108,8 @@ impl<F, B> fmt::Debug for ResponseFuture<F, B> {
 /// A client error is an answer like any other; a server error means that the handler did not do
 /// what it set out to.
 fn ending_of<B>(response: &Response<B>) -> Ending {
-    match response.status().is_server_error() {
+    // Status codes above 599 are nobody's, and no success.
+    match response.status().as_u16() >= 500 {
         true => Ending::Failure,
         false => Ending::Success,
     }
@@ -146,11 +146,14 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        if self.closed {
+            return;
+        }
         // Without a runtime, as when a process ends, there is nothing to run a commit on.
-        if !self.closed
-            && Handle::try_current().is_ok()
-            && let Closing::Committing(commit) = self.session.close(Ending::Failure)
+        if let (Closing::Committing(commit), Some(runtime)) =
+            (self.session.close(Ending::Failure), self.session.runtime())
         {
+            let _inside = runtime.enter();
             commit.run_alone();
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -202,24 +202,17 @@ impl WriteToken {
     /// Bytes in a token.
     pub const LEN: usize = 16;
 
-    /// A token that no other attempt has: random bits of this process, and a count in it.
+    /// A token that no other attempt has: 64 random bits, which also differ between copies of one
+    /// process, and a count in this process.
     ///
     /// # Errors
     ///
-    /// Fails where the source of random bits fails, which it is asked for once in a process.
+    /// Fails where the source of random bits fails.
     pub fn generate(random: &dyn RandomSource) -> Result<Self, RandomError> {
-        static PROCESS: OnceLock<[u8; 8]> = OnceLock::new();
         static COUNT: AtomicU64 = AtomicU64::new(0);
 
-        let process = if let Some(process) = PROCESS.get() {
-            process
-        } else {
-            let mut fresh = [0; 8];
-            random.fill(&mut fresh)?;
-            PROCESS.get_or_init(|| fresh)
-        };
         let mut token = [0; Self::LEN];
-        token[..8].copy_from_slice(process);
+        random.fill(&mut token[..8])?;
         token[8..].copy_from_slice(&COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
         Ok(Self(token))
     }

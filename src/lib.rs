@@ -110,7 +110,7 @@ pub use crate::{
     future::ResponseFuture,
     id::{RandomError, RandomSource, RecordId, SessionId, SystemRandom, WriteToken},
     layer::SessionLayer,
-    options::{Conflict, OptionsError, Outage, SessionOptions},
+    options::{Conflict, Outage, SessionOptions},
     record::{Payload, Record, RecordError, Version},
     service::SessionService,
     session::{LazySession, Session},

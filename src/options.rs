@@ -58,6 +58,7 @@ pub struct SessionOptions {
 /// What happens when two requests change one session at the same time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Conflict {
     /// The later one makes its changes again over what the earlier one has stored: keys that it
     /// put or removed are put or removed again, and the functions it passed to
@@ -71,6 +72,7 @@ pub enum Conflict {
 /// What happens when a session can not be loaded because the store is out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Outage {
     /// Loading is an error, answered with 503. The default: an outage is not a logout.
     #[default]
@@ -174,7 +176,7 @@ impl fmt::Debug for CookieOptions {
 /// Options that are out of bounds or contradict each other. The text tells the mend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct OptionsError(&'static str);
+pub(crate) struct OptionsError(&'static str);
 
 impl SessionOptions {
     pub(crate) fn set_cookie_name(&mut self, name: &str) -> Result<(), OptionsError> {
@@ -392,8 +394,9 @@ fn starts_with(name: &str, prefix: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// What browsers give a meaning of their own, in any case of letters (RFC 6265bis, section 4.1.3).
-const PREFIXES: [&str; 3] = ["__Host-", "__Secure-", "__Http-"];
+/// What browsers give a meaning of their own, in any case of letters (RFC 6265bis, section 4.1.3),
+/// the last one behind `__Host-`.
+const PREFIXES: [&str; 4] = ["__Host-", "__Secure-", "__Http-", "Http-"];
 
 #[cfg(test)]
 mod tests {
@@ -429,6 +432,7 @@ mod tests {
             r#"{"cookie_name":"a=b"}"#,
             r#"{"cookie_name":"__Host-id"}"#,
             r#"{"cookie_name":"__secure-id"}"#,
+            r#"{"cookie_name":"Http-id"}"#,
             r#"{"cookie_domain":""}"#,
             r#"{"cookie_domain":".example.org"}"#,
             r#"{"cookie_domain":"example.org; Path=/x"}"#,

@@ -54,7 +54,9 @@ use crate::{
 /// planted, or lose the session.*
 ///
 /// **C7 Touch moves one thing.** [`touch`](Self::touch) moves `expires_at` later and leaves all
-/// else, the version included. A deadline that is not later than the present one changes nothing.
+/// else, the version included. A deadline that is not later than the present one changes nothing,
+/// and neither does a touch of another version than the present one. *Otherwise a late touch would
+/// undo an expiry that another request has just shortened.*
 ///
 /// **C8 Byte for byte.** A record comes back as it was written: version, user, times to the
 /// millisecond, and the payload, which may be empty, may hold any bytes, and may have 64 KiB at
@@ -134,12 +136,18 @@ pub trait SessionStore: Debug + Send + Sync + 'static {
         expected: Version,
     ) -> Result<Rotated, StoreError>;
 
-    /// Moves the deadline of a live record later (C3, C7). Answers whether there is one.
+    /// Moves the deadline of a live record of that version later (C3, C7). Answers whether there is
+    /// one.
     ///
     /// # Errors
     ///
     /// If the store failed; the deadline is the old or the new one.
-    async fn touch(&self, id: &RecordId, expires_at: Timestamp) -> Result<bool, StoreError>;
+    async fn touch(
+        &self,
+        id: &RecordId,
+        expires_at: Timestamp,
+        expected: Version,
+    ) -> Result<bool, StoreError>;
 
     /// Ends a session (C3, C9). Answers whether there was one.
     ///
@@ -371,8 +379,13 @@ impl<S: SessionStore + ?Sized> SessionStore for Arc<S> {
         (**self).rotate(old, new, record, expected).await
     }
 
-    async fn touch(&self, id: &RecordId, expires_at: Timestamp) -> Result<bool, StoreError> {
-        (**self).touch(id, expires_at).await
+    async fn touch(
+        &self,
+        id: &RecordId,
+        expires_at: Timestamp,
+        expected: Version,
+    ) -> Result<bool, StoreError> {
+        (**self).touch(id, expires_at, expected).await
     }
 
     async fn delete(&self, id: &RecordId) -> Result<bool, StoreError> {

@@ -40,7 +40,7 @@ impl Queues {
         Seat {
             queues: self.clone(),
             id: *id,
-            line,
+            line: Some(line),
         }
     }
 
@@ -54,12 +54,14 @@ impl Queues {
 struct Seat {
     queues: Queues,
     id: RecordId,
-    line: Line,
+    /// Taken out when the seat is left.
+    line: Option<Line>,
 }
 
 impl Seat {
     async fn wait(self) -> Turn {
-        let latest = Arc::clone(&self.line).lock_owned().await;
+        let line = self.line.clone().unwrap_or_default();
+        let latest = line.lock_owned().await;
         Turn {
             latest,
             _seat: self,
@@ -70,8 +72,12 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut lines = self.queues.lines();
-        // Lines are cloned under this lock alone: these two are the map's and this one.
-        if Arc::strong_count(&self.line) == 2 {
+        // Seats are taken and left under this lock: no other reference is on its way.
+        drop(self.line.take());
+        if lines
+            .get(&self.id)
+            .is_some_and(|line| Arc::strong_count(line) == 1)
+        {
             lines.remove(&self.id);
         }
     }
@@ -127,6 +133,25 @@ mod tests {
         }
         drop(first);
         assert!(queues.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn seats_that_are_left_at_the_same_time_leave_no_queue_behind() {
+        let queues = Queues::default();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for number in 0..20_000_u32 {
+                        let mut id = [0; RecordId::LEN];
+                        id[..4].copy_from_slice(&number.to_be_bytes());
+                        let id = RecordId::from_bytes(id);
+                        let line = queues.lines().entry(id).or_default().clone();
+                        drop(queues.seat(&id, line));
+                    }
+                });
+            }
+        });
+        assert_eq!(queues.0.lock().unwrap().len(), 0);
     }
 
     async fn poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    error::{Error, StoreError},
+    error::{Error, StoreError, StoreErrorKind},
     id::RecordId,
     meter::{Event, count},
     record::{Record, Version},
@@ -40,7 +40,8 @@ impl Server {
         expected: Version,
     ) -> Result<Updated, Error> {
         count(Event::Update);
-        let updated = self.store.update(id, record, expected).await;
+        let update = || self.store.update(id, record, expected);
+        let updated = sent_again("update", id, update).await;
         Ok(updated.inspect_err(|error| report("update", id, error))?)
     }
 
@@ -52,13 +53,19 @@ impl Server {
         expected: Version,
     ) -> Result<Rotated, Error> {
         count(Event::Rotate);
-        let rotated = self.store.rotate(old, new, record, expected).await;
+        let rotate = || self.store.rotate(old, new, record, expected);
+        let rotated = sent_again("rotate", old, rotate).await;
         Ok(rotated.inspect_err(|error| report("rotate", old, error))?)
     }
 
-    pub(crate) async fn touch(&self, id: &RecordId, expires_at: Timestamp) -> Result<bool, Error> {
+    pub(crate) async fn touch(
+        &self,
+        id: &RecordId,
+        expires_at: Timestamp,
+        expected: Version,
+    ) -> Result<bool, Error> {
         count(Event::Touch);
-        let touched = self.store.touch(id, expires_at).await;
+        let touched = self.store.touch(id, expires_at, expected).await;
         Ok(touched.inspect_err(|error| report("touch", id, error))?)
     }
 
@@ -66,6 +73,28 @@ impl Server {
         count(Event::Delete);
         let deleted = self.store.delete(id).await;
         Ok(deleted.inspect_err(|error| report("delete", id, error))?)
+    }
+}
+
+/// Sends a write once more if the store could not be reached.
+///
+/// It may have done the first one and lost the reply. Then the client would be told 503, and after a
+/// rotation have an id that is dead and not know the new one. Sent again with the same token the
+/// write is applied once, and answered `Done` (clause C5).
+async fn sent_again<T, F>(
+    operation: &'static str,
+    id: &RecordId,
+    send: impl Fn() -> F,
+) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    match send().await {
+        Err(error) if error.kind() == StoreErrorKind::Unavailable => {
+            report(operation, id, &error);
+            send().await
+        }
+        answer => answer,
     }
 }
 

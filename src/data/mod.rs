@@ -35,7 +35,7 @@ pub(crate) struct Data {
 
 /// What a key is to hold at the end.
 #[derive(Clone, Debug)]
-struct Change {
+pub(crate) struct Change {
     key: Box<str>,
     /// `None` removes the key.
     value: Option<Payload>,
@@ -123,7 +123,8 @@ impl Data {
 
     /// Whether what is to be stored differs from what the store had.
     pub(crate) fn is_changed(&self) -> bool {
-        self.cleared || self.rule.is_some() || !self.changes.is_empty()
+        let cleared = self.cleared && (self.base.len() > 0 || self.base.rule().is_some());
+        cleared || self.rule.is_some() || !self.changes.is_empty()
     }
 
     pub(crate) fn is_rule_changed(&self) -> bool {
@@ -131,54 +132,54 @@ impl Data {
     }
 
     /// Puts a value under a key, or removes it. What is there already is no change.
+    ///
+    /// Returns what need not be replayed any more, to be dropped where no lock is held: it may have
+    /// functions of the application.
     pub(crate) fn set(
         &mut self,
         key: &str,
         value: Option<Payload>,
         replay: Replay,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Replay>, Error> {
         let found = self.find(key);
         let new = value.as_ref().map(Payload::as_bytes);
         let present = self.get_bytes(key);
         if found.is_err() && new == present {
-            return Ok(());
+            return Ok(None);
         }
         let cost = |value: Option<&[u8]>| {
             value.map_or(0, |value| Table::ENTRY_LEN + key.len() + value.len())
         };
         let encoded_len = self.encoded_len - cost(present) + cost(new);
         if encoded_len > self.limit && encoded_len > self.encoded_len {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                "the session would outgrow its limit",
-            ));
+            return Err(too_large());
         }
         let as_before = found.is_ok() && new == self.base_bytes(key);
-        match found {
-            Ok(index) if as_before => {
-                self.changes.remove(index);
-            }
+        let displaced = match found {
+            Ok(index) if as_before => Some(self.changes.remove(index).replay),
             Ok(index) => {
                 let change = &mut self.changes[index];
                 change.value = value;
-                change.replay.then(replay);
+                change.replay.then(replay)
             }
             Err(index) => {
                 let key = key.into();
                 self.changes.insert(index, Change { key, value, replay });
+                None
             }
-        }
+        };
         self.encoded_len = encoded_len;
         debug_assert_eq!(self.encoded_len, self.measure());
-        Ok(())
+        Ok(displaced)
     }
 
-    /// Forgets everything, the expiry rule included.
-    pub(crate) fn clear(&mut self) {
-        self.cleared = self.base.len() > 0 || self.base.rule().is_some();
+    /// Forgets everything, the expiry rule included, and what others may store meanwhile. Returns
+    /// the changes so far, as [`set`](Self::set) does.
+    pub(crate) fn clear(&mut self) -> Vec<Change> {
+        self.cleared = true;
         self.rule = None;
-        self.changes.clear();
         self.encoded_len = Table::HEADER_LEN;
+        std::mem::take(&mut self.changes)
     }
 
     pub(crate) fn set_rule(&mut self, rule: Option<Expiry>) {
@@ -201,7 +202,8 @@ impl Data {
     /// A value that was put or removed is put or removed again; an update runs again on what the
     /// newer record holds; keys that this request did not change are as in the newer record.
     pub(crate) fn replayed_over(&self, newer: Table) -> Result<Self, Error> {
-        let mut next = Self::new(newer, self.limit);
+        // On the way it may be larger than it is in the end.
+        let mut next = Self::new(newer, usize::MAX);
         if self.cleared {
             next.clear();
         }
@@ -221,7 +223,16 @@ impl Data {
             };
             next.set(key, value, replay.clone())?;
         }
-        Ok(next)
+        next.limit = self.limit;
+        match next.outgrows(next.base.encoded_len()) {
+            true => Err(too_large()),
+            false => Ok(next),
+        }
+    }
+
+    /// Whether it is over the limit, and larger than it was: what is too large may still shrink.
+    fn outgrows(&self, before: usize) -> bool {
+        self.encoded_len > self.limit && self.encoded_len > before
     }
 
     fn find(&self, key: &str) -> Result<usize, usize> {
@@ -249,16 +260,21 @@ impl Data {
     }
 }
 
+const fn too_large() -> Error {
+    Error::new(ErrorKind::TooLarge, "the session would outgrow its limit")
+}
+
 impl Replay {
-    /// What replays this change and then another of the same key.
-    fn then(&mut self, next: Self) {
+    /// What replays this change and then another of the same key. Returns what that is without.
+    fn then(&mut self, next: Self) -> Option<Self> {
         match (&mut *self, next) {
             // A value that was put and then updated is known: it is put again as it came out.
-            (Self::Value, _) => {}
-            (_, Self::Value) => *self = Self::Value,
+            (Self::Value, next) => Some(next),
+            (_, Self::Value) => Some(std::mem::replace(self, Self::Value)),
             (Self::Updates(_, updates), Self::Updates(first, more)) => {
                 updates.push(first);
                 updates.extend(more);
+                None
             }
         }
     }

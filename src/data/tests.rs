@@ -148,6 +148,25 @@ fn a_replay_that_outgrows_the_limit_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::TooLarge);
 }
 
+#[test]
+fn a_replay_that_fits_in_the_end_is_done_whatever_the_order_of_the_keys() {
+    let large = json(&"1".repeat(LIMIT * 2 / 3));
+    let mut ours = data(&[("z", &"2".repeat(LIMIT * 2 / 3))]);
+    ours.set("z", None, Replay::Value).unwrap();
+    ours.set("a", Some(large), Replay::Value).unwrap();
+    let theirs = data(&[("b", "3"), ("z", &"2".repeat(LIMIT * 2 / 3))]);
+    let merged = ours.replayed_over(theirs.base).unwrap();
+    assert_eq!(texts(&merged).into_keys().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
+fn clearing_what_is_empty_is_replayed_over_what_others_wrote() {
+    let mut ours = Data::new(Table::empty(), LIMIT);
+    ours.clear();
+    let merged = ours.replayed_over(data(&[("theirs", "1")]).base).unwrap();
+    assert!(merged.is_empty() && merged.is_changed());
+}
+
 /// One step of a script that is played on `Data` and on a plain map.
 #[derive(Clone, Debug)]
 enum Step {

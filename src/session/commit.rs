@@ -14,21 +14,39 @@ use crate::{
     options::Conflict,
     record::Record,
     session::{
-        decide::Commit,
+        decide::{Commit, Ending, decide},
         settings::Settings,
-        state::{CookieChange, Draft, Origin},
+        state::{CookieChange, Draft, Origin, Plan},
     },
     store::{Created, Rotated, Updated},
     timestamp::Timestamp,
 };
 
-/// What there is to do, taken out of the state.
+/// What there is to do.
 #[derive(Debug)]
 pub(crate) struct Work {
     pub(crate) commit: Commit,
-    pub(crate) draft: Arc<Draft>,
-    pub(crate) doomed: Vec<RecordId>,
-    pub(crate) now: Timestamp,
+    pub(crate) plan: Plan,
+    draft: Arc<Draft>,
+    now: Timestamp,
+}
+
+impl Work {
+    pub(crate) fn new(plan: Plan, settings: &Settings, ending: Ending) -> Self {
+        let now = settings.now();
+        let facts = plan.facts(&settings.options.expiry, now);
+        let fresh = || Arc::new(Draft::new(&settings.options));
+        Self {
+            commit: decide(facts, ending),
+            draft: plan.draft.clone().unwrap_or_else(fresh),
+            plan,
+            now,
+        }
+    }
+
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.commit == Commit::Nothing
+    }
 }
 
 /// What has become of it.
@@ -49,13 +67,23 @@ pub(crate) enum Stored {
     Nothing { gone: bool },
 }
 
-/// Does the work within the layer's store timeout.
+/// Does the work.
 pub(crate) async fn carry_out(settings: &Settings, work: &Work) -> Result<Outcome, Error> {
     let timer = CommitTimer::start();
     let committer = Committer { settings, work };
-    let outcome = settings.in_time("commit", committer.run()).await;
+    let outcome = committer.run().await;
     timer.stop();
     outcome
+}
+
+/// How the client's cookie has to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cookie {
+    /// Another id, or another rule.
+    New,
+    /// A later deadline.
+    Aged,
+    Same,
 }
 
 struct Committer<'a> {
@@ -73,7 +101,12 @@ impl Committer<'_> {
             Commit::Rotate => self.rotate().await,
             Commit::Delete => self.delete().await,
             Commit::Replace => {
-                self.delete().await?;
+                let ended = self.delete().await?;
+                if self.work.plan.was_live && ended.cookie == CookieChange::Keep {
+                    // Ended or rotated meanwhile: the client may have another cookie by now, which
+                    // that of a new session would overwrite.
+                    return Ok(gone(self.work.plan.doomed.first()));
+                }
                 self.create().await
             }
         }
@@ -82,23 +115,24 @@ impl Committer<'_> {
     /// A touch that fails costs a tenth of the idle time at most, and the next request tries again:
     /// no reason to refuse an answer for which nothing else was to be written.
     async fn touch(&self) -> Outcome {
-        let policy = &self.settings.options.expiry;
-        let draft = &self.work.draft;
-        let (Some(origin), Some(deadline)) =
-            (&draft.origin, draft.postponed(policy, self.work.now))
-        else {
+        let Self { settings, work } = self;
+        let draft = &work.draft;
+        let deadline = draft.postponed(&settings.options.expiry, work.now);
+        let (Some(origin), Some(deadline)) = (&draft.origin, deadline) else {
             return Outcome::unchanged();
         };
-        let server = &self.settings.backend.server;
-        match server.touch(&origin.record_id, deadline).await {
+        let server = &settings.backend.server;
+        let version = origin.record.version;
+        let touch = server.touch(&origin.record_id, deadline, version);
+        match settings.in_time("touch", touch).await {
             Ok(true) => {
                 let mut origin = origin.clone();
                 origin.record.expires_at = deadline;
-                self.live(origin, true)
+                self.live(draft, origin, Cookie::Aged)
             }
-            Ok(false) => gone(&origin.record_id),
-            // Counted and reported where it happened.
-            Err(_) => Outcome::unchanged(),
+            // Ended, or written by somebody else, who has seen to the deadline. An error was
+            // reported where it happened.
+            Ok(false) | Err(_) => Outcome::unchanged(),
         }
     }
 
@@ -109,6 +143,10 @@ impl Committer<'_> {
                 self.work.now,
                 self.token()?,
             )?;
+            if record.is_expired(self.work.now) {
+                // Its own rule has ended it before it began.
+                return Ok(Outcome::unchanged());
+            }
             let id = self.new_id()?;
             let record_id = id.record_id();
             match self
@@ -124,7 +162,7 @@ impl Committer<'_> {
                         record_id,
                         record,
                     };
-                    return Ok(self.live(origin, true));
+                    return Ok(self.live(&self.work.draft, origin, Cookie::New));
                 }
                 Created::Exists => collision(&record_id),
             }
@@ -141,7 +179,7 @@ impl Committer<'_> {
             };
             if !writer.draft.data.is_changed() {
                 // Somebody else has stored the same.
-                return Ok(self.live(origin.clone(), false));
+                return Ok(self.live(&writer.draft, origin.clone(), Cookie::Same));
             }
             let base = &origin.record;
             let record = writer.next_record()?;
@@ -150,17 +188,21 @@ impl Committer<'_> {
                 .await?
             {
                 Updated::Done => {
-                    let renewed = record.expires_at != base.expires_at
-                        || self.work.draft.data.is_rule_changed();
+                    let cookie = match record.expires_at == base.expires_at {
+                        _ if writer.draft.data.is_rule_changed() => Cookie::New,
+                        true => Cookie::Same,
+                        false => Cookie::Aged,
+                    };
                     let origin = Origin {
                         record,
                         ..origin.clone()
                     };
-                    writer.leave(&origin.record);
-                    return Ok(self.live(origin, renewed));
+                    let outcome = self.live(&writer.draft, origin, cookie);
+                    writer.leave(&outcome);
+                    return Ok(outcome);
                 }
                 Updated::Conflict(newer) => writer.meet(newer).await?,
-                Updated::Gone => return Ok(gone(&origin.record_id)),
+                Updated::Gone => return Ok(gone(Some(&origin.record_id))),
             }
         }
         Err(conflict())
@@ -185,10 +227,10 @@ impl Committer<'_> {
                         record_id: new,
                         record,
                     };
-                    return Ok(self.live(origin, true));
+                    return Ok(self.live(&writer.draft, origin, Cookie::New));
                 }
                 Rotated::Conflict(newer) => writer.meet(newer).await?,
-                Rotated::Gone => return Ok(gone(&old)),
+                Rotated::Gone => return Ok(gone(Some(&old))),
                 Rotated::Exists => {
                     collision(&new);
                     ids_left -= 1;
@@ -206,7 +248,7 @@ impl Committer<'_> {
     /// another's, of a login that has overtaken this request.
     async fn delete(&self) -> Result<Outcome, Error> {
         let mut ended = false;
-        for id in &self.work.doomed {
+        for id in &self.work.plan.doomed {
             ended |= self.settings.backend.server.delete(id).await?;
         }
         Ok(Outcome {
@@ -218,16 +260,22 @@ impl Committer<'_> {
         })
     }
 
-    fn live(&self, origin: Origin, renewed: bool) -> Outcome {
-        let cookie = match renewed {
+    /// `draft` is what was written, after all replays.
+    fn live(&self, draft: &Draft, origin: Origin, cookie: Cookie) -> Outcome {
+        let policy = &self.settings.options.expiry;
+        let rule = draft.data.rule();
+        let max_age = policy.cookie_age(rule, self.work.now, origin.record.expires_at);
+        let told = match cookie {
+            Cookie::New => true,
+            // One that ends with the browser does not age.
+            Cookie::Aged => max_age.is_some(),
+            Cookie::Same => false,
+        };
+        let cookie = match told {
             false => CookieChange::Keep,
             true => CookieChange::Set {
                 id: origin.id.clone(),
-                max_age: self.settings.options.expiry.cookie_age(
-                    self.work.draft.data.rule(),
-                    self.work.now,
-                    origin.record.expires_at,
-                ),
+                max_age,
             },
         };
         Outcome {
@@ -335,14 +383,14 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn leave(&mut self, stored: &Record) {
-        if let Some(turn) = self.turn.take() {
-            turn.leave(stored.clone());
+    fn leave(&mut self, outcome: &Outcome) {
+        if let (Some(turn), Stored::Live(origin)) = (self.turn.take(), &outcome.stored) {
+            turn.leave(origin.record.clone());
         }
     }
 }
 
-fn gone(record: &RecordId) -> Outcome {
+fn gone(record: Option<&RecordId>) -> Outcome {
     count(Event::Gone);
     tracing::info!(
         ?record,

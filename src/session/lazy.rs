@@ -6,7 +6,7 @@ use std::{
 };
 
 use http::{Extensions, HeaderMap};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::{runtime::Handle, sync::Mutex as AsyncMutex};
 
 use crate::{
     data::Table,
@@ -16,11 +16,11 @@ use crate::{
     session::{
         Session,
         commit::{Outcome, Stored, Work, carry_out},
-        decide::{Commit, Ending, decide},
+        decide::{Commit, Ending},
         detached::Detached,
         presented::Presented,
         settings::Settings,
-        state::{CookieChange, Draft, Origin, Phase, State, parse},
+        state::{Access, CookieChange, Draft, Origin, Phase, Plan, State, parse},
     },
 };
 
@@ -95,11 +95,20 @@ impl LazySession {
     /// if it had no session.
     pub async fn load(&self) -> Result<Session, Error> {
         if !self.is_loaded() {
-            let _turn = self.0.gate.lock().await;
-            if !self.is_loaded() {
-                let draft = self.find().await?;
-                // A flush that came meanwhile knows what it wants without having loaded.
+            let settings = &*self.0.settings;
+            // A flush that came meanwhile knows what it wants without having loaded.
+            let install = |draft| {
                 self.state().draft.get_or_insert_with(|| Arc::new(draft));
+            };
+            match settings.in_time("load", self.load_once()).await {
+                Ok(None) => {}
+                Ok(Some(draft)) => install(draft),
+                Err(error) if settings.options.outage == Outage::Anonymous => {
+                    let kind = error.kind();
+                    tracing::warn!(?kind, "serving an empty session during an outage");
+                    install(Draft::stand_in(&settings.options));
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(Session::of(self.clone()))
@@ -132,7 +141,7 @@ impl LazySession {
     pub fn flush(&self) -> Result<(), Error> {
         let mut state = self.state();
         state.accessed = true;
-        if state.saving || state.phase == Phase::Committed {
+        if state.phase == Phase::Committed {
             return Err(Error::new(
                 ErrorKind::Committed,
                 "the session is committed; reload it to flush and save it",
@@ -141,15 +150,20 @@ impl LazySession {
         let origin = state.draft.as_ref().and_then(|draft| draft.origin.as_ref());
         if let Some(origin) = origin {
             let ended = origin.record_id;
-            state.doomed.push(ended);
-        } else if state.doomed.is_empty() {
+            state.flushed.doom(ended);
+            state.flushed.was_live = true;
+        } else if state.flushed.doomed.is_empty() {
             // Not loaded, or not one alone is alive: whatever the client presents is to end.
             let name = self.0.settings.options.cookie.full_name();
-            let candidates = self.0.presented.candidates(name);
-            let ended = candidates.into_iter().map(|id| id.record_id());
-            state.doomed.extend(ended);
+            for id in self.0.presented.candidates(name).into_iter() {
+                state.flushed.doom(id.record_id());
+            }
         }
-        state.draft = Some(Arc::new(Draft::new(&self.0.settings.options)));
+        state.flushed.runtime = Handle::try_current().ok();
+        let fresh = Arc::new(Draft::new(&self.0.settings.options));
+        let flushed = state.draft.replace(fresh);
+        drop(state);
+        drop(flushed);
         Ok(())
     }
 
@@ -179,39 +193,33 @@ impl LazySession {
         state.draft.is_some()
     }
 
+    /// Loads unless somebody else has done so while this one waited for its turn.
+    async fn load_once(&self) -> Result<Option<Draft>, Error> {
+        let _turn = self.0.gate.lock().await;
+        if self.is_loaded() {
+            return Ok(None);
+        }
+        self.find().await.map(Some)
+    }
+
     /// Looks up what the client presents: exactly one live session, or none.
     async fn find(&self) -> Result<Draft, Error> {
-        let settings = &*self.0.settings;
-        let options = &settings.options;
+        let options = &self.0.settings.options;
+        let mut found = None;
         let candidates = self.0.presented.candidates(options.cookie.full_name());
-        if candidates.is_empty() {
-            return Ok(Draft::new(options));
-        }
-        let search = async {
-            let mut found = None;
-            for id in candidates.into_iter() {
-                let Some(live) = self.look_up(id).await? else {
-                    continue;
-                };
-                if found.replace(live).is_some() {
-                    tracing::warn!("a request presents two live sessions; neither is used");
-                    return Ok(None);
-                }
+        for id in candidates.into_iter() {
+            let Some(live) = self.look_up(id).await? else {
+                continue;
+            };
+            if found.replace(live).is_some() {
+                tracing::warn!("a request presents two live sessions; neither is used");
+                return Ok(Draft::new(options));
             }
-            Ok(found)
-        };
-        match settings.in_time("load", search).await {
-            Ok(Some((origin, table))) => Ok(Draft::loaded(origin, table, options)),
-            Ok(None) => Ok(Draft::new(options)),
-            Err(error) if options.outage == Outage::Anonymous => {
-                tracing::warn!(kind = ?error.kind(), "serving an empty session during an outage");
-                Ok(Draft {
-                    read_only: true,
-                    ..Draft::new(options)
-                })
-            }
-            Err(error) => Err(error),
         }
+        Ok(match found {
+            Some((origin, table)) => Draft::loaded(origin, table, options),
+            None => Draft::new(options),
+        })
     }
 
     /// The record of an id, if it is alive and readable.
@@ -248,70 +256,88 @@ impl LazySession {
 
     /// Loads the session again by the id it has now.
     pub(super) async fn reload(&self) -> Result<(), Error> {
+        self.0.settings.in_time("load", self.reload_now()).await
+    }
+
+    async fn reload_now(&self) -> Result<(), Error> {
         let _turn = self.0.gate.lock().await;
-        let settings = &*self.0.settings;
-        let origin = {
-            let state = self.state();
-            state.draft.as_ref().and_then(|draft| draft.origin.clone())
-        };
-        let found = match origin {
-            None => None,
-            Some(origin) => settings.in_time("load", self.look_up(origin.id)).await?,
-        };
-        let draft = match found {
-            Some((origin, table)) => Draft::loaded(origin, table, &settings.options),
-            None => Draft::new(&settings.options),
+        let options = &self.0.settings.options;
+        let _busy = Busy::new(self);
+        let before = self.state().draft.clone();
+        let draft = match before.as_deref() {
+            None => self.find().await?,
+            Some(draft) if draft.access == Access::ReadOnly => self.find().await?,
+            Some(draft) => match &draft.origin {
+                None => Draft::new(options),
+                Some(origin) => match self.look_up(origin.id.clone()).await? {
+                    Some((origin, table)) => Draft::loaded(origin, table, options),
+                    None => Draft::ended(options),
+                },
+            },
         };
         let mut state = self.state();
-        state.draft = Some(Arc::new(draft));
+        let outdated = match same(state.draft.as_ref(), before.as_ref()) {
+            true => state.draft.replace(Arc::new(draft)),
+            // A flush that came meanwhile stands.
+            false => None,
+        };
         if state.phase == Phase::Committed {
             state.phase = Phase::Reopened;
         }
+        drop(state);
+        drop(outdated);
         Ok(())
     }
 
     /// Commits what there is now. Runs to its end even if the caller does not wait for it.
     pub(super) async fn save(&self) -> Result<(), Error> {
         let lazy = self.clone();
-        self.detach(async move { lazy.save_now().await }).await?
+        let save = async move { lazy.0.settings.in_time("save", lazy.save_now()).await };
+        self.detach(save).await?
     }
 
     async fn save_now(&self) -> Result<(), Error> {
         let _turn = self.0.gate.lock().await;
-        let work = {
-            let mut state = self.state();
+        let _busy = Busy::new(self);
+        let plan = {
+            let state = self.state();
             if state.phase == Phase::Committed {
                 return Err(Error::new(
                     ErrorKind::Committed,
                     "the session is committed; reload it to change and save it",
                 ));
             }
-            state.saving = true;
-            self.work(&state, Ending::Success)
+            state.plan()
         };
-        let outcome = carry_out(&self.0.settings, &work).await;
-        let mut state = self.state();
-        state.saving = false;
-        let outcome = outcome?;
-        state.doomed.clear();
+        let work = Work::new(plan, &self.0.settings, Ending::Success);
+        let outcome = carry_out(&self.0.settings, &work).await?;
         let gone = matches!(outcome.stored, Stored::Nothing { gone: true });
-        if let Some(draft) = self.stored_draft(&outcome, &work)? {
-            state.draft = Some(Arc::new(draft));
+        let next = self.stored_draft(&outcome, &work)?;
+        let mut state = self.state();
+        state.flushed.done(&work.plan.doomed);
+        let mut outdated = None;
+        if same(state.draft.as_ref(), work.plan.draft.as_ref()) {
+            outdated = next.and_then(|next| state.draft.replace(Arc::new(next)));
+            if state.phase == Phase::Reopened {
+                state.phase = Phase::Committed;
+            }
+        } else if let Stored::Live(origin) = outcome.stored {
+            // It was flushed meanwhile, and this is the session that was meant.
+            state.flushed.doom(origin.record_id);
         }
-        match state.phase {
-            Phase::Reopened => state.phase = Phase::Committed,
-            Phase::Open | Phase::Committed => note_cookie(&mut state, outcome.cookie),
-        }
-        if gone {
-            return Err(Error::new(
+        note_cookie(&mut state, outcome.cookie);
+        drop(state);
+        drop(outdated);
+        match gone {
+            false => Ok(()),
+            true => Err(Error::new(
                 ErrorKind::Gone,
                 "the session was ended while this request was at work",
-            ));
+            )),
         }
-        Ok(())
     }
 
-    /// The draft to go on with after a save.
+    /// The draft to go on with after a save, if it is another.
     fn stored_draft(&self, outcome: &Outcome, work: &Work) -> Result<Option<Draft>, Error> {
         let options = &self.0.settings.options;
         match &outcome.stored {
@@ -320,67 +346,60 @@ impl LazySession {
                 let table = parse(&origin.record)?;
                 Ok(Some(Draft::loaded(origin.clone(), table, options)))
             }
-            // What was put into the session after a flush that created nothing is still there.
-            Stored::Nothing { gone: false } if work.commit == Commit::Delete => Ok(None),
-            Stored::Nothing { .. } => Ok(Some(Draft::new(options))),
+            Stored::Nothing { gone: true } => Ok(Some(Draft::ended(options))),
+            // What was flushed held nothing new, or it would have been replaced.
+            Stored::Nothing { gone: false } => {
+                debug_assert_eq!(work.commit, Commit::Delete);
+                Ok(None)
+            }
         }
     }
 
     /// Ends the request: from now on nothing can be changed, and what was is committed.
     pub(crate) fn close(&self, ending: Ending) -> Closing {
-        let mut state = self.state();
-        state.phase = Phase::Committed;
-        if !state.accessed {
-            return Closing::Untouched;
-        }
-        if !state.saving {
-            let work = self.work(&state, ending);
-            if work.commit == Commit::Nothing {
-                return Closing::Done(std::mem::take(&mut state.cookie));
+        let plan = {
+            let mut state = self.state();
+            state.phase = Phase::Committed;
+            if !state.accessed {
+                return Closing::Untouched;
             }
-            drop(state);
-            let lazy = self.clone();
-            return Closing::Committing(self.detach(async move { lazy.finish(work).await }));
+            (!state.busy).then(|| state.plan())
+        };
+        let work = plan.map(|plan| Work::new(plan, &self.0.settings, ending));
+        if work.as_ref().is_some_and(Work::is_nothing) {
+            return Closing::Done(std::mem::take(&mut self.state().cookie));
         }
-        drop(state);
         let lazy = self.clone();
-        Closing::Committing(self.detach(async move {
-            // Behind the save that nobody has waited for.
-            let _turn = lazy.0.gate.lock().await;
-            let work = lazy.work(&lazy.state(), ending);
-            lazy.finish(work).await
-        }))
+        Closing::Committing(self.detach(async move { lazy.commit(work, ending).await }))
     }
 
-    async fn finish(&self, work: Work) -> Committed {
-        let outcome = carry_out(&self.0.settings, &work).await;
-        // Now the state alone has the draft, which can then be changed without being copied.
-        drop(work);
-        let mut state = self.state();
-        let result = outcome.map(|outcome| {
-            if let (Stored::Live(origin), Some(draft)) = (outcome.stored, &mut state.draft) {
-                // For a reload after the answer.
-                Arc::make_mut(draft).origin = Some(origin);
-            }
-            state.doomed.clear();
-            note_cookie(&mut state, outcome.cookie);
-        });
+    async fn commit(&self, work: Option<Work>, ending: Ending) -> Committed {
+        let settings = &*self.0.settings;
+        let commit = async {
+            let _turn = self.0.gate.lock().await;
+            // Without work: behind a save or a reload that nobody has waited for.
+            let work = work.unwrap_or_else(|| Work::new(self.state().plan(), settings, ending));
+            let outcome = carry_out(settings, &work).await?;
+            self.settle(work.plan, outcome);
+            Ok(())
+        };
+        let result = settings.in_time("commit", commit).await;
         Committed {
-            cookie: std::mem::take(&mut state.cookie),
+            cookie: std::mem::take(&mut self.state().cookie),
             result,
         }
     }
 
-    fn work(&self, state: &State, ending: Ending) -> Work {
-        let settings = &*self.0.settings;
-        let now = settings.now();
-        let facts = state.facts(&settings.options.expiry, now);
-        let fresh = || Arc::new(Draft::new(&settings.options));
-        Work {
-            commit: decide(facts, ending),
-            draft: state.draft.clone().unwrap_or_else(fresh),
-            doomed: state.doomed.clone(),
-            now,
+    fn settle(&self, plan: Plan, outcome: Outcome) {
+        let mut state = self.state();
+        state.flushed.done(&plan.doomed);
+        note_cookie(&mut state, outcome.cookie);
+        // For a reload after the answer. Now the state alone has the draft, and it is not copied.
+        if same(state.draft.as_ref(), plan.draft.as_ref())
+            && let (Stored::Live(origin), Some(draft)) = (outcome.stored, &mut state.draft)
+        {
+            drop(plan);
+            Arc::make_mut(draft).origin = Some(origin);
         }
     }
 
@@ -389,6 +408,13 @@ impl LazySession {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Detached<T> {
         Detached::new(work, &self.0.settings.commits)
+    }
+
+    /// The runtime of the request that a flush came from, for a request that is dropped elsewhere.
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        Handle::try_current()
+            .ok()
+            .or_else(|| self.state().flushed.runtime.clone())
     }
 }
 
@@ -423,5 +449,30 @@ pub(crate) struct Committed {
 fn note_cookie(state: &mut State, cookie: CookieChange) {
     if cookie != CookieChange::Keep {
         state.cookie = cookie;
+    }
+}
+
+/// While a save or a reload is under way, changes are refused: they would be lost.
+struct Busy<'a>(&'a LazySession);
+
+impl<'a> Busy<'a> {
+    fn new(lazy: &'a LazySession) -> Self {
+        lazy.state().busy = true;
+        Self(lazy)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.state().busy = false;
+    }
+}
+
+/// Whether nobody has put another draft in place since. Changes can not have been made either: those
+/// who want to know hold a reference, so that a change makes a copy.
+fn same(now: Option<&Arc<Draft>>, before: Option<&Arc<Draft>>) -> bool {
+    match (now, before) {
+        (Some(now), Some(before)) => Arc::ptr_eq(now, before),
+        (now, before) => now.is_none() && before.is_none(),
     }
 }

@@ -98,13 +98,13 @@ impl Session {
     #[doc(alias = "regenerate")]
     pub fn login(&self, user: impl fmt::Display) -> Result<(), Error> {
         let user = UserId::new(user)?;
-        self.change_with_cookie(|draft| {
-            if draft.user().is_some_and(|before| *before != user) {
-                draft.data.clear();
-            }
+        let login = self.change_with_cookie(|draft| {
+            let another = draft.user().is_some_and(|before| *before != user);
             draft.login = Some(user);
             draft.rotate = true;
-        })
+            another.then(|| draft.data.clear())
+        });
+        login.map(drop)
     }
 
     /// Whose session it is, as [`login`](Self::login) was told.
@@ -123,8 +123,8 @@ impl Session {
         self.read(|draft| draft.user().cloned())
     }
 
-    /// Gives the session a new id when the answer is committed. Data, user and deadlines stay; the
-    /// old id is dead from then on.
+    /// Gives the session a new id when the answer is committed. Data, user and absolute deadline
+    /// stay; the old id is dead from then on.
     ///
     /// Call it when privileges change. [`login`](Self::login) does it by itself.
     ///
@@ -213,10 +213,7 @@ impl Session {
     /// ```
     pub fn set_expiry(&self, expiry: Expiry) -> Result<(), Error> {
         let expiry = expiry.parse(self.0.0.settings.now())?;
-        self.change(|draft| {
-            draft.data.set_rule(Some(expiry));
-            Ok(())
-        })
+        self.change_with_cookie(|draft| draft.data.set_rule(Some(expiry)))
     }
 
     /// Returns to the layer's expiry rule.
@@ -234,10 +231,7 @@ impl Session {
     /// # Ok(()) }
     /// ```
     pub fn reset_expiry(&self) -> Result<(), Error> {
-        self.change(|draft| {
-            draft.data.set_rule(None);
-            Ok(())
-        })
+        self.change_with_cookie(|draft| draft.data.set_rule(None))
     }
 
     /// The session's own expiry rule, or `None` while it follows the layer's.
@@ -311,7 +305,8 @@ impl Session {
     ///
     /// Those of every change, as [`insert`](Self::insert).
     pub fn delete_test_cookie(&self) -> Result<(), Error> {
-        self.change(|draft| draft.data.set(TEST_COOKIE, None, Replay::Value))
+        let set = self.change(|draft| draft.data.set(TEST_COOKIE, None, Replay::Value));
+        set.map(drop)
     }
 }
 
@@ -326,13 +321,17 @@ impl Session {
     /// After the answer, in a stream or a websocket: call [`reload`](Self::reload), change, then
     /// this; for another round, reload again.
     ///
-    /// It runs to its end even if the returned future is dropped.
+    /// Once polled it runs to its end, even if the returned future is dropped. Meanwhile changes by
+    /// clones of this session are refused, but a flush is taken.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Gone`] if the session was ended meanwhile: the changes are dropped.
-    /// [`ErrorKind::Conflict`], [`ErrorKind::Store`] and [`ErrorKind::Timeout`] as the layer's policies
-    /// have it: the changes are kept, and tried again with the next save or the answer.
+    /// From then on a change is an error too, until a [`flush`](Self::flush).
+    /// [`ErrorKind::Store`] and [`ErrorKind::Timeout`] if the store fails: whether the changes are
+    /// stored is unknown. They are kept and made again with the next save or the answer, so that an
+    /// [`update`](Self::update) may then count twice; a handler that does not want that returns the
+    /// error. [`ErrorKind::Conflict`] if the layer is told to reject conflicts: reload first.
     /// [`ErrorKind::Committed`] after the answer without a reload.
     ///
     /// # Examples
@@ -349,12 +348,13 @@ impl Session {
         self.0.save().await
     }
 
-    /// Loads the session again from the store. Changes that were not saved are discarded.
+    /// Loads the session again from the store. Changes that were not saved are discarded, and new
+    /// ones refused until it is done.
     ///
     /// After the answer this opens the session for changes again, until the next
     /// [`save`](Self::save). What needs a new cookie is then an error, for no cookie can be set any
-    /// more: [`login`](Self::login), [`cycle_id`](Self::cycle_id), and any change of a session that
-    /// is not stored.
+    /// more: [`login`](Self::login), [`cycle_id`](Self::cycle_id), [`set_expiry`](Self::set_expiry),
+    /// and any change of a session that is not stored.
     ///
     /// # Errors
     ///
@@ -400,7 +400,7 @@ impl Session {
     }
 
     /// A change that the client has to be told of by a cookie.
-    fn change_with_cookie(&self, change: impl FnOnce(&mut Draft)) -> Result<(), Error> {
+    fn change_with_cookie<T>(&self, change: impl FnOnce(&mut Draft) -> T) -> Result<T, Error> {
         let mut state = self.0.state();
         if state.phase == Phase::Reopened {
             return Err(Error::new(
@@ -408,8 +408,7 @@ impl Session {
                 "the answer has been sent, and a new id can not reach the client any more",
             ));
         }
-        change(state.draft_mut(&self.0.0.settings.options)?);
-        Ok(())
+        Ok(change(state.draft_mut(&self.0.0.settings.options)?))
     }
 }
 

@@ -68,10 +68,6 @@ impl Candidates {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0[0].is_none()
-    }
-
     pub(crate) fn into_iter(self) -> impl Iterator<Item = SessionId> {
         self.0.into_iter().flatten()
     }

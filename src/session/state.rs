@@ -13,20 +13,53 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 
+use tokio::runtime::Handle;
+
 /// All of it, behind the lock of a request's session.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) phase: Phase,
-    /// An explicit save is under way; until it is done nothing can be changed.
-    pub(crate) saving: bool,
+    /// A save or a reload is under way; until it is done nothing can be changed.
+    pub(crate) busy: bool,
     /// The answer depends on the session.
     pub(crate) accessed: bool,
     /// `None` until it is loaded. Shared with the commit, which must not hold the lock.
     pub(crate) draft: Option<Arc<Draft>>,
-    /// What `flush` has asked to end.
-    pub(crate) doomed: Vec<RecordId>,
+    pub(crate) flushed: Flushed,
     /// What explicit saves have done to the cookie, to be told with the answer.
     pub(crate) cookie: CookieChange,
+}
+
+/// What `flush` has asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Flushed {
+    /// The records to end.
+    pub(crate) doomed: Vec<RecordId>,
+    /// Whether one of them was loaded, and alive.
+    pub(crate) was_live: bool,
+    /// Where to end them if the request is dropped outside of its runtime.
+    pub(crate) runtime: Option<Handle>,
+}
+
+impl Flushed {
+    pub(crate) fn doom(&mut self, record: RecordId) {
+        if !self.doomed.contains(&record) {
+            self.doomed.push(record);
+        }
+    }
+
+    /// Forgets those that have been ended.
+    pub(crate) fn done(&mut self, ended: &[RecordId]) {
+        self.doomed.retain(|record| !ended.contains(record));
+    }
+}
+
+/// What there is to commit, taken out of the state so that its lock can be given back.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) draft: Option<Arc<Draft>>,
+    pub(crate) doomed: Vec<RecordId>,
+    pub(crate) was_live: bool,
 }
 
 /// Where in its life a request's session is.
@@ -62,8 +95,18 @@ pub(crate) struct Draft {
     pub(crate) data: Data,
     pub(crate) login: Option<UserId>,
     pub(crate) rotate: bool,
+    pub(crate) access: Access,
+}
+
+/// Whether a draft may be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Full,
     /// An empty session that stands in for one that could not be loaded.
-    pub(crate) read_only: bool,
+    ReadOnly,
+    /// The session was ended elsewhere. A new one would overwrite the cookie of whoever ended it,
+    /// a login perhaps.
+    Ended,
 }
 
 /// The live record that the client has presented the id of.
@@ -77,32 +120,46 @@ pub(crate) struct Origin {
 impl State {
     /// The draft to change, if it may be changed.
     pub(crate) fn draft_mut(&mut self, options: &SessionOptions) -> Result<&mut Draft, Error> {
-        let late = Error::new(
-            ErrorKind::Committed,
-            "the session is committed; reload it to change and save it",
-        );
-        if self.saving || self.phase == Phase::Committed {
-            return Err(late);
+        if self.phase == Phase::Committed {
+            return Err(Error::new(
+                ErrorKind::Committed,
+                "the session is committed; reload it to change and save it",
+            ));
+        }
+        if self.busy {
+            return Err(Error::new(
+                ErrorKind::Committed,
+                "the session is being saved or reloaded; change it before or after",
+            ));
         }
         self.accessed = true;
         let draft = self
             .draft
             .get_or_insert_with(|| Arc::new(Draft::new(options)));
-        if draft.read_only {
-            return Err(Error::new(
+        let ended = self.phase == Phase::Reopened && draft.origin.is_none();
+        match draft.access {
+            Access::ReadOnly => Err(Error::new(
                 ErrorKind::ReadOnly,
                 "the session could not be loaded and can not be changed",
-            ));
-        }
-        if self.phase == Phase::Reopened && draft.origin.is_none() {
-            return Err(Error::new(
+            )),
+            Access::Full if !ended => Ok(Arc::make_mut(draft)),
+            Access::Full | Access::Ended => Err(Error::new(
                 ErrorKind::Gone,
-                "the session has ended, and a new one can not reach the client any more",
-            ));
+                "the session has ended; a change would start another one",
+            )),
         }
-        Ok(Arc::make_mut(draft))
     }
 
+    pub(crate) fn plan(&self) -> Plan {
+        Plan {
+            draft: self.draft.clone(),
+            doomed: self.flushed.doomed.clone(),
+            was_live: self.flushed.was_live,
+        }
+    }
+}
+
+impl Plan {
     pub(crate) fn facts(&self, policy: &ExpiryPolicy, now: Timestamp) -> Facts {
         let flushed = !self.doomed.is_empty();
         let Some(draft) = self.draft.as_deref() else {
@@ -130,7 +187,23 @@ impl Draft {
             data: Data::new(Table::empty(), options.limits.record_bytes_max),
             login: None,
             rotate: false,
-            read_only: false,
+            access: Access::Full,
+        }
+    }
+
+    /// Stands in for a session that could not be loaded.
+    pub(crate) fn stand_in(options: &SessionOptions) -> Self {
+        Self {
+            access: Access::ReadOnly,
+            ..Self::new(options)
+        }
+    }
+
+    /// What is left of a session that was ended elsewhere.
+    pub(crate) fn ended(options: &SessionOptions) -> Self {
+        Self {
+            access: Access::Ended,
+            ..Self::new(options)
         }
     }
 
@@ -228,7 +301,7 @@ impl Draft {
             data: self.data.replayed_over(table)?,
             login: self.login.clone(),
             rotate: self.rotate,
-            read_only: self.read_only,
+            access: self.access,
         })
     }
 }

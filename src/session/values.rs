@@ -59,7 +59,8 @@ impl Session {
     #[doc(alias = "set")]
     pub fn insert(&self, key: &str, value: impl Serialize) -> Result<(), Error> {
         let value = encode(&value)?;
-        self.change(|draft| draft.data.set(key, Some(value), Replay::Value))
+        let set = self.change(|draft| draft.data.set(key, Some(value), Replay::Value));
+        set.map(drop)
     }
 
     /// Puts the result of a function of the old value under a key, and returns it.
@@ -95,9 +96,10 @@ impl Session {
             let old = old.map(decode).transpose()?;
             encode(&again(old))
         });
-        self.apply(key, &replay, |old| {
+        self.apply(key, |old| {
             let new = update(old.map(decode).transpose()?);
-            Ok((encode(&new)?, new))
+            let replay = Replay::Updates(Arc::clone(&replay), Vec::new());
+            Ok((Some(encode(&new)?), replay, new))
         })
     }
 
@@ -133,10 +135,14 @@ impl Session {
             Arc::new(move |old| Ok(old.cloned().unwrap_or_else(|| or_default.clone())));
         // If a clone of this session has put something there meanwhile, that stays.
         let mut default = Some(default);
-        self.apply(key, &replay, |old| match (old, default.take()) {
-            (None, Some(default)) => Ok((value.clone(), default)),
-            (Some(old), _) => Ok((old.clone(), decode(old)?)),
-            (None, None) => Ok((value.clone(), decode(&value)?)),
+        self.apply(key, |old| {
+            let stays = old.cloned().unwrap_or_else(|| value.clone());
+            let output = match (old, default.take()) {
+                (None, Some(default)) => default,
+                _ => decode(&stays)?,
+            };
+            let replay = Replay::Updates(Arc::clone(&replay), Vec::new());
+            Ok((Some(stays), replay, output))
         })
     }
 
@@ -157,9 +163,10 @@ impl Session {
     /// ```
     #[doc(alias = "pop")]
     pub fn remove<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
-        let removed = self.get(key)?;
-        self.change(|draft| draft.data.set(key, None, Replay::Value))?;
-        Ok(removed)
+        self.apply(key, |old| {
+            let removed = old.map(decode).transpose()?;
+            Ok((None, Replay::Value, removed))
+        })
     }
 
     /// Puts several values in, or none of them.
@@ -181,18 +188,18 @@ impl Session {
         T: Serialize,
         I: IntoIterator<Item = (K, T)>,
     {
-        let encoded: Vec<(K, Payload)> = entries
+        let encoded: Vec<(String, Payload)> = entries
             .into_iter()
-            .map(|(key, value)| Ok((key, encode(&value)?)))
+            .map(|(key, value)| Ok((key.as_ref().to_owned(), encode(&value)?)))
             .collect::<Result<_, Error>>()?;
         self.change(|draft| {
             let mut data = draft.data.clone();
             for (key, value) in encoded {
-                data.set(key.as_ref(), Some(value), Replay::Value)?;
+                data.set(&key, Some(value), Replay::Value)?;
             }
-            draft.data = data;
-            Ok(())
+            Ok(std::mem::replace(&mut draft.data, data))
         })
+        .map(drop)
     }
 
     /// Whether there is a value under a key.
@@ -249,34 +256,26 @@ impl Session {
     ///
     /// Those of every change, as [`insert`](Self::insert).
     pub fn clear(&self) -> Result<(), Error> {
-        self.change(|draft| {
-            draft.data.clear();
-            Ok(())
-        })
+        self.change(|draft| Ok(draft.data.clear())).map(drop)
     }
 
-    /// Puts what `compute` makes of the old value under a key.
+    /// Puts what `compute` makes of the old value under a key, or removes it.
     ///
     /// `compute` is code of the application and runs without the lock; if a clone of this session
     /// has changed the key meanwhile, it runs again.
     fn apply<T>(
         &self,
         key: &str,
-        replay: &UpdateFn,
-        mut compute: impl FnMut(Option<&Payload>) -> Result<(Payload, T), Error>,
+        mut compute: impl FnMut(Option<&Payload>) -> Result<(Option<Payload>, Replay, T), Error>,
     ) -> Result<T, Error> {
         for _ in 0..UPDATE_ATTEMPTS_MAX {
             let old = self.change(|draft| Ok(draft.data.get(key)))?;
-            let (value, output) = compute(old.as_ref())?;
-            let applied = self.change(|draft| {
-                let unchanged = draft.data.get(key) == old;
-                if unchanged {
-                    let replay = Replay::Updates(Arc::clone(replay), Vec::new());
-                    draft.data.set(key, Some(value), replay)?;
-                }
-                Ok(unchanged)
+            let (value, replay, output) = compute(old.as_ref())?;
+            let applied = self.change(|draft| match draft.data.get(key) == old {
+                true => draft.data.set(key, value, replay).map(Some),
+                false => Ok(None),
             })?;
-            if applied {
+            if applied.is_some() {
                 return Ok(output);
             }
         }

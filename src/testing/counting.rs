@@ -108,9 +108,14 @@ impl<S: SessionStore> SessionStore for CountingStore<S> {
         self.inner.rotate(old, new, record, expected).await
     }
 
-    async fn touch(&self, id: &RecordId, expires_at: Timestamp) -> Result<bool, StoreError> {
+    async fn touch(
+        &self,
+        id: &RecordId,
+        expires_at: Timestamp,
+        expected: Version,
+    ) -> Result<bool, StoreError> {
         self.counts().touch += 1;
-        self.inner.touch(id, expires_at).await
+        self.inner.touch(id, expires_at, expected).await
     }
 
     async fn delete(&self, id: &RecordId) -> Result<bool, StoreError> {

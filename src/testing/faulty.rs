@@ -26,6 +26,7 @@ use crate::{
 /// store.inject(Fault::Hang); // whatever it is asked, it does not answer
 /// store.inject_on(&[Operation::Update], Fault::LoseReply); // only updates, which are done
 /// store.inject_after(3, Fault::Fail); // three more calls go through
+/// store.inject_once(Operation::Rotate, Fault::LoseReply); // only the next rotation
 /// store.heal();
 /// ```
 #[derive(Debug)]
@@ -36,6 +37,7 @@ pub struct FaultyStore<S> {
 
 /// What a call meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fault {
     /// An error, and the store has not been asked.
     Fail,
@@ -51,6 +53,7 @@ pub enum Fault {
 /// An operation of [`SessionStore`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "each is the operation of its name")]
+#[non_exhaustive]
 pub enum Operation {
     Load,
     Create,
@@ -65,7 +68,10 @@ struct Plan {
     fault: Option<Fault>,
     /// `None` means all.
     on: Option<Vec<Operation>>,
+    /// How many calls go through first.
     calls_left: usize,
+    /// How many calls meet the fault; `None` means all.
+    faults_left: Option<usize>,
 }
 
 impl<S> FaultyStore<S> {
@@ -87,7 +93,17 @@ impl<S> FaultyStore<S> {
         *self.plan() = Plan {
             fault: Some(fault),
             on: Some(operations.to_vec()),
-            calls_left: 0,
+            ..Plan::default()
+        };
+    }
+
+    /// The next call of this operation meets this fault, and none after it.
+    pub fn inject_once(&self, operation: Operation, fault: Fault) {
+        *self.plan() = Plan {
+            fault: Some(fault),
+            on: Some(vec![operation]),
+            faults_left: Some(1),
+            ..Plan::default()
         };
     }
 
@@ -95,8 +111,8 @@ impl<S> FaultyStore<S> {
     pub fn inject_after(&self, calls: usize, fault: Fault) {
         *self.plan() = Plan {
             fault: Some(fault),
-            on: None,
             calls_left: calls,
+            ..Plan::default()
         };
     }
 
@@ -121,7 +137,13 @@ impl<S> FaultyStore<S> {
             plan.calls_left -= 1;
             return None;
         }
-        plan.fault.filter(|_| concerned)
+        let fault = plan.fault.filter(|_| concerned)?;
+        match &mut plan.faults_left {
+            Some(0) => return None,
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Some(fault)
     }
 
     async fn pass<T, F>(
@@ -185,8 +207,13 @@ impl<S: SessionStore> SessionStore for FaultyStore<S> {
         self.pass(Operation::Rotate, call).await
     }
 
-    async fn touch(&self, id: &RecordId, expires_at: Timestamp) -> Result<bool, StoreError> {
-        let call = || self.inner.touch(id, expires_at);
+    async fn touch(
+        &self,
+        id: &RecordId,
+        expires_at: Timestamp,
+        expected: Version,
+    ) -> Result<bool, StoreError> {
+        let call = || self.inner.touch(id, expires_at, expected);
         self.pass(Operation::Touch, call).await
     }
 

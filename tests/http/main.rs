@@ -5,4 +5,29 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod aborts;
+mod caching;
+mod cancellation;
+mod clocks;
+mod collisions;
+mod concurrency;
+mod contention;
+mod cookies_in;
+mod cookies_large;
+mod cookies_out;
+mod costs;
+mod counted;
+mod damage;
+mod django;
+mod drain;
+mod expiry;
+mod failures;
+mod handles;
+mod late;
+mod lifecycle;
+mod outages;
+mod panics;
+mod save;
+mod secrets;
+mod slow;
 mod smoke;

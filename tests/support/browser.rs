@@ -165,7 +165,7 @@ impl Browser {
 }
 
 impl Answer {
-    async fn read<B>(response: Response<B>) -> Self
+    pub async fn read<B>(response: Response<B>) -> Self
     where
         B: http_body::Body,
         B::Error: std::fmt::Debug,

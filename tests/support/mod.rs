@@ -8,10 +8,18 @@
     reason = "each test crate uses its part"
 )]
 
+mod abandon;
 mod app;
 mod browser;
+mod gate;
+mod site;
+mod watched;
 
 pub use self::{
+    abandon::abandon_after,
     app::{app, router},
     browser::{Answer, Browser, Transport},
+    gate::{Gate, post_meanwhile},
+    site::Site,
+    watched::{WatchedStore, yields},
 };

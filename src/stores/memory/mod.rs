@@ -244,14 +244,14 @@ impl SessionStore for MemoryStore {
         self.check_size(record)?;
         let now = self.now();
         let mut shard = self.lock(id);
-        match shard.peek(id).filter(|present| is_live(present, now)) {
-            Some(present) if present.version == record.version => Ok(Created::Done),
-            Some(_) => Ok(Created::Exists),
-            None => {
-                shard.put(*id, record.clone());
-                Ok(Created::Done)
-            }
+        if let Some(present) = shard.peek(id).filter(|present| is_live(present, now)) {
+            return Ok(match present.version == record.version {
+                true => Created::Done,
+                false => Created::Exists,
+            });
         }
+        shard.put(*id, record.clone());
+        Ok(Created::Done)
     }
 
     async fn update(
@@ -307,11 +307,18 @@ impl SessionStore for MemoryStore {
         ))
     }
 
-    async fn touch(&self, id: &RecordId, expires_at: Timestamp) -> Result<bool, StoreError> {
+    async fn touch(
+        &self,
+        id: &RecordId,
+        expires_at: Timestamp,
+        expected: Version,
+    ) -> Result<bool, StoreError> {
         let now = self.now();
         let mut shard = self.lock(id);
-        let present = shard.get_mut(id).filter(|present| is_live(present, now));
-        Ok(present
+        let touched = |present: &&mut Record| is_live(present, now) && present.version == expected;
+        Ok(shard
+            .get_mut(id)
+            .filter(touched)
             .map(|present| present.expires_at = present.expires_at.max(expires_at))
             .is_some())
     }

@@ -98,7 +98,8 @@ pub async fn c03_nothing_comes_back(store: Shared) {
             let new = new_id();
             let rotated = store.rotate(&id, &new, &next, record.version).await;
             assert_eq!(rotated.expect("rotate"), Rotated::Gone, "{what}");
-            assert!(!store.touch(&id, later()).await.expect("touch"), "{what}");
+            let touched = store.touch(&id, later(), record.version).await;
+            assert!(!touched.expect("touch"), "{what}");
             assert_eq!(load(store, &id).await, None, "{what}");
             assert_eq!(load(store, &new).await, None, "{what}");
         }
@@ -165,7 +166,8 @@ pub async fn c06_rotation_leaves_exactly_one_live_id(store: Shared) {
     assert_eq!(rotated.expect("rotate"), Rotated::Done);
     assert_eq!(load(&*store, &old).await, None, "the old id is dead");
     assert_eq!(load(&*store, &new).await.as_ref(), Some(&second));
-    assert!(!store.touch(&old, later()).await.expect("touch"));
+    let touched = store.touch(&old, later(), first.version).await;
+    assert!(!touched.expect("touch"));
 
     // Onto the id of somebody else.
     let other = new_record(b"somebody else");
@@ -235,7 +237,8 @@ pub async fn c07_touch_moves_the_deadline_alone_and_only_later(store: Shared) {
         ..record.clone()
     };
     for deadline in [postponed, record.expires_at, now()] {
-        assert!(store.touch(&id, deadline).await.expect("touch"));
+        let touch = store.touch(&id, deadline, record.version).await;
+        assert!(touch.expect("touch"));
         assert_eq!(
             load(store, &id).await.as_ref(),
             Some(&touched),
@@ -245,6 +248,11 @@ pub async fn c07_touch_moves_the_deadline_alone_and_only_later(store: Shared) {
     let second = next(&touched, b"the version still stands");
     let updated = store.update(&id, &second, record.version).await;
     assert_eq!(updated.expect("update"), Updated::Done);
+    assert_eq!(load(store, &id).await.as_ref(), Some(&second));
+
+    let later = second.expires_at.saturating_add(Duration::from_secs(60));
+    let touch = store.touch(&id, later, record.version).await;
+    assert!(!touch.expect("touch"), "of an outdated version");
     assert_eq!(load(store, &id).await, Some(second));
 }
 
@@ -370,7 +378,7 @@ pub async fn c11_a_cancelled_call_leaves_before_or_after(store: Shared) {
         };
         assert!([&present, &moved].contains(&&record), "{polls}: {record:?}");
 
-        cancel_after(polls, store.touch(&live, later())).await;
+        cancel_after(polls, store.touch(&live, later(), record.version)).await;
         cancel_after(polls, store.load(&live)).await;
         cancel_after(polls, store.delete(&live)).await;
         let _ = store.delete(&live).await.expect("the store is usable");
@@ -420,7 +428,10 @@ pub async fn c12_the_errors_of_an_outage_are_quiet(store: Shared) {
             .rotate(&id, &new_id(), &next, version)
             .await
             .expect_err("an outage"),
-        store.touch(&id, later()).await.expect_err("an outage"),
+        store
+            .touch(&id, later(), version)
+            .await
+            .expect_err("an outage"),
         store.delete(&id).await.expect_err("an outage"),
     ];
     for error in errors {
