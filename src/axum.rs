@@ -27,7 +27,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
         let session = LazySession::of(&parts.extensions)?.load().await?;
-        Ok(Some(session).filter(Self::is_live))
+        Ok(Some(session).filter(|session| session.record_id().is_some()))
     }
 }
 

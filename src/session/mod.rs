@@ -380,11 +380,6 @@ impl Session {
         Self(lazy)
     }
 
-    /// Whether the client presented a live session that has not been flushed.
-    pub(crate) fn is_live(&self) -> bool {
-        self.read(|draft| draft.origin.is_some())
-    }
-
     fn read<T>(&self, read: impl FnOnce(&Draft) -> T) -> T {
         let mut state = self.0.state();
         state.accessed = true;
