@@ -62,8 +62,9 @@ pub enum ErrorKind {
     Decode,
     /// The record was written by a newer version of this crate (503).
     Unsupported,
-    /// The session has been committed, its cookie may be on its way, and the change came too late
-    /// (500). See [`Session::reload`](crate::Session::reload).
+    /// The session has been committed, its cookie may be on its way, and the change came too late;
+    /// or a save or a reload by a clone of it is under way (500). See
+    /// [`Session::reload`](crate::Session::reload).
     Committed,
     /// The store is out, and the layer serves an empty session that can not be changed (503).
     ReadOnly,

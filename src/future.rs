@@ -83,7 +83,7 @@ where
                 StageProj::Committing { commit, response } => {
                     let committed =
                         ready!(Pin::new(commit).poll(cx)).unwrap_or_else(|error| Committed {
-                            cookie: CookieChange::Keep,
+                            cookie: this.session.session.take_cookie(),
                             result: Err(error),
                         });
                     let handled = response.take().unwrap_or_default();

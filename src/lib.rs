@@ -40,7 +40,7 @@
 //! - **An outage is not a logout.** A store that fails is an error (503), never an empty session.
 //! - **Ids are secrets.** 256 random bits, hashed before they reach a store, in no log and no error.
 //!   An id that this crate did not mint is never adopted; [`Session::login`] always changes it.
-//! - **A client that disconnects cuts nothing in half.** Commits run in tasks of their own.
+//! - **A client that disconnects cuts nothing in half.** A commit that has begun runs to its end.
 //! - **Everything is bounded**: attempts, waiting, record size, memory.
 //!
 //! # What it does not do

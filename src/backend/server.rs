@@ -41,7 +41,12 @@ impl Server {
     ) -> Result<Updated, Error> {
         count(Event::Update);
         let update = || self.store.update(id, record, expected);
-        let updated = sent_again("update", id, update).await;
+        let updated = match sent_again("update", id, update).await {
+            // Somebody has written since, perhaps over the first one. To make the change again
+            // over that could make it twice.
+            (Some(first), Ok(Updated::Conflict(_))) => Err(first),
+            (_, updated) => updated,
+        };
         Ok(updated.inspect_err(|error| report("update", id, error))?)
     }
 
@@ -54,7 +59,8 @@ impl Server {
     ) -> Result<Rotated, Error> {
         count(Event::Rotate);
         let rotate = || self.store.rotate(old, new, record, expected);
-        let rotated = sent_again("rotate", old, rotate).await;
+        // A record that is still under its old id has not been rotated: a conflict is just that.
+        let (_, rotated) = sent_again("rotate", old, rotate).await;
         Ok(rotated.inspect_err(|error| report("rotate", old, error))?)
     }
 
@@ -80,21 +86,21 @@ impl Server {
 ///
 /// It may have done the first one and lost the reply. Then the client would be told 503, and after a
 /// rotation have an id that is dead and not know the new one. Sent again with the same token the
-/// write is applied once, and answered `Done` (clause C5).
+/// write is applied once, and answered `Done` (clause C5). Returns the first error beside the answer.
 async fn sent_again<T, F>(
     operation: &'static str,
     id: &RecordId,
     send: impl Fn() -> F,
-) -> Result<T, StoreError>
+) -> (Option<StoreError>, Result<T, StoreError>)
 where
     F: Future<Output = Result<T, StoreError>>,
 {
     match send().await {
-        Err(error) if error.kind() == StoreErrorKind::Unavailable => {
-            report(operation, id, &error);
-            send().await
+        Err(first) if first.kind() == StoreErrorKind::Unavailable => {
+            report(operation, id, &first);
+            (Some(first), send().await)
         }
-        answer => answer,
+        answer => (None, answer),
     }
 }
 

@@ -44,6 +44,11 @@ impl Work {
         }
     }
 
+    /// What it was made of; all else is let go.
+    pub(crate) fn into_plan(self) -> Plan {
+        self.plan
+    }
+
     pub(crate) fn is_nothing(&self) -> bool {
         self.commit == Commit::Nothing
     }
@@ -107,7 +112,12 @@ impl Committer<'_> {
                     // that of a new session would overwrite.
                     return Ok(gone(self.work.plan.doomed.first()));
                 }
-                self.create().await
+                let created = self.create().await?;
+                Ok(match created.stored {
+                    // Nothing that lives was put in: it is a flush and no more.
+                    Stored::Same => ended,
+                    Stored::Live(_) | Stored::Nothing { .. } => created,
+                })
             }
         }
     }

@@ -93,7 +93,7 @@ fn spawn<T: Send + 'static>(work: Work<T>, commits: &Commits) -> JoinHandle<T> {
 const fn interrupted() -> Error {
     Error::new(
         ErrorKind::Interrupted,
-        "the task that commits the session was stopped",
+        "what saves or commits the session was stopped",
     )
 }
 

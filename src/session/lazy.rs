@@ -20,7 +20,7 @@ use crate::{
         detached::Detached,
         presented::Presented,
         settings::Settings,
-        state::{Access, CookieChange, Draft, Origin, Phase, Plan, State, parse},
+        state::{Access, CookieChange, Draft, Origin, Phase, State, committed, parse},
     },
 };
 
@@ -96,17 +96,12 @@ impl LazySession {
     pub async fn load(&self) -> Result<Session, Error> {
         if !self.is_loaded() {
             let settings = &*self.0.settings;
-            // A flush that came meanwhile knows what it wants without having loaded.
-            let install = |draft| {
-                self.state().draft.get_or_insert_with(|| Arc::new(draft));
-            };
             match settings.in_time("load", self.load_once()).await {
-                Ok(None) => {}
-                Ok(Some(draft)) => install(draft),
+                Ok(()) => {}
                 Err(error) if settings.options.outage == Outage::Anonymous => {
                     let kind = error.kind();
                     tracing::warn!(?kind, "serving an empty session during an outage");
-                    install(Draft::stand_in(&settings.options));
+                    self.install(Draft::stand_in(&settings.options));
                 }
                 Err(error) => return Err(error),
             }
@@ -142,13 +137,14 @@ impl LazySession {
         let mut state = self.state();
         state.accessed = true;
         if state.phase == Phase::Committed {
-            return Err(Error::new(
-                ErrorKind::Committed,
-                "the session is committed; reload it to flush and save it",
-            ));
+            return Err(committed());
         }
-        let origin = state.draft.as_ref().and_then(|draft| draft.origin.as_ref());
-        if let Some(origin) = origin {
+        let draft = state.draft.as_deref();
+        if draft.is_some_and(|draft| draft.access == Access::Ended) {
+            // It has ended already, and nothing may begin in its place.
+            return Ok(());
+        }
+        if let Some(origin) = draft.and_then(|draft| draft.origin.as_ref()) {
             let ended = origin.record_id;
             state.flushed.doom(ended);
             state.flushed.was_live = true;
@@ -159,7 +155,9 @@ impl LazySession {
                 state.flushed.doom(id.record_id());
             }
         }
-        state.flushed.runtime = Handle::try_current().ok();
+        if let Ok(runtime) = Handle::try_current() {
+            state.flushed.runtime = Some(runtime);
+        }
         let fresh = Arc::new(Draft::new(&self.0.settings.options));
         let flushed = state.draft.replace(fresh);
         drop(state);
@@ -194,12 +192,18 @@ impl LazySession {
     }
 
     /// Loads unless somebody else has done so while this one waited for its turn.
-    async fn load_once(&self) -> Result<Option<Draft>, Error> {
+    async fn load_once(&self) -> Result<(), Error> {
         let _turn = self.0.gate.lock().await;
-        if self.is_loaded() {
-            return Ok(None);
+        if !self.is_loaded() {
+            let found = self.find().await?;
+            self.install(found);
         }
-        self.find().await.map(Some)
+        Ok(())
+    }
+
+    /// A flush that came meanwhile knows what it wants without having loaded.
+    fn install(&self, draft: Draft) {
+        self.state().draft.get_or_insert_with(|| Arc::new(draft));
     }
 
     /// Looks up what the client presents: exactly one live session, or none.
@@ -263,10 +267,14 @@ impl LazySession {
         let _turn = self.0.gate.lock().await;
         let options = &self.0.settings.options;
         let _busy = Busy::new(self);
-        let before = self.state().draft.clone();
+        let (before, phase) = {
+            let state = self.state();
+            (state.draft.clone(), state.phase)
+        };
         let draft = match before.as_deref() {
             None => self.find().await?,
             Some(draft) if draft.access == Access::ReadOnly => self.find().await?,
+            Some(draft) if draft.access == Access::Ended => Draft::ended(options),
             Some(draft) => match &draft.origin {
                 None => Draft::new(options),
                 Some(origin) => match self.look_up(origin.id.clone()).await? {
@@ -281,7 +289,8 @@ impl LazySession {
             // A flush that came meanwhile stands.
             false => None,
         };
-        if state.phase == Phase::Committed {
+        // One that began before the answer does not open what the answer has closed.
+        if phase == Phase::Committed {
             state.phase = Phase::Reopened;
         }
         drop(state);
@@ -292,25 +301,25 @@ impl LazySession {
     /// Commits what there is now. Runs to its end even if the caller does not wait for it.
     pub(super) async fn save(&self) -> Result<(), Error> {
         let lazy = self.clone();
-        let save = async move { lazy.0.settings.in_time("save", lazy.save_now()).await };
-        self.detach(save).await?
+        self.detach(async move { lazy.save_now().await }).await?
     }
 
     async fn save_now(&self) -> Result<(), Error> {
         let _turn = self.0.gate.lock().await;
         let _busy = Busy::new(self);
         let plan = {
-            let state = self.state();
+            let mut state = self.state();
             if state.phase == Phase::Committed {
-                return Err(Error::new(
-                    ErrorKind::Committed,
-                    "the session is committed; reload it to change and save it",
-                ));
+                return Err(committed());
             }
-            state.plan()
+            let plan = state.plan();
+            // If this fails, nobody can tell any more who has ended what was flushed.
+            state.flushed.was_live = false;
+            plan
         };
-        let work = Work::new(plan, &self.0.settings, Ending::Success);
-        let outcome = carry_out(&self.0.settings, &work).await?;
+        let settings = &*self.0.settings;
+        let work = Work::new(plan, settings, Ending::Success);
+        let outcome = settings.in_time("save", carry_out(settings, &work)).await?;
         let gone = matches!(outcome.stored, Stored::Nothing { gone: true });
         let next = self.stored_draft(&outcome, &work)?;
         let mut state = self.state();
@@ -367,7 +376,7 @@ impl LazySession {
         };
         let work = plan.map(|plan| Work::new(plan, &self.0.settings, ending));
         if work.as_ref().is_some_and(Work::is_nothing) {
-            return Closing::Done(std::mem::take(&mut self.state().cookie));
+            return Closing::Done(self.take_cookie());
         }
         let lazy = self.clone();
         Closing::Committing(self.detach(async move { lazy.commit(work, ending).await }))
@@ -375,22 +384,27 @@ impl LazySession {
 
     async fn commit(&self, work: Option<Work>, ending: Ending) -> Committed {
         let settings = &*self.0.settings;
-        let commit = async {
-            let _turn = self.0.gate.lock().await;
-            // Without work: behind a save or a reload that nobody has waited for.
-            let work = work.unwrap_or_else(|| Work::new(self.state().plan(), settings, ending));
-            let outcome = carry_out(settings, &work).await?;
-            self.settle(work.plan, outcome);
-            Ok(())
-        };
-        let result = settings.in_time("commit", commit).await;
+        // Not counted as time of the commit: whoever has it is bounded by a time of its own.
+        let _turn = self.0.gate.lock().await;
+        let work = work.unwrap_or_else(|| {
+            // Behind a save or a reload that nobody has waited for.
+            let plan = self.state().plan();
+            Work::new(plan, settings, ending)
+        });
+        let outcome = settings.in_time("commit", carry_out(settings, &work)).await;
         Committed {
-            cookie: std::mem::take(&mut self.state().cookie),
-            result,
+            result: outcome.map(|outcome| self.settle(work, outcome)),
+            cookie: self.take_cookie(),
         }
     }
 
-    fn settle(&self, plan: Plan, outcome: Outcome) {
+    /// What the client has to be told of its cookie.
+    pub(crate) fn take_cookie(&self) -> CookieChange {
+        std::mem::take(&mut self.state().cookie)
+    }
+
+    fn settle(&self, work: Work, outcome: Outcome) {
+        let plan = work.into_plan();
         let mut state = self.state();
         state.flushed.done(&plan.doomed);
         note_cookie(&mut state, outcome.cookie);

@@ -327,12 +327,15 @@ impl Session {
     /// # Errors
     ///
     /// [`ErrorKind::Gone`] if the session was ended meanwhile: the changes are dropped.
-    /// From then on a change is an error too, until a [`flush`](Self::flush).
+    /// From then on a change is an error too: a new session's cookie could overwrite that of the
+    /// login that ended this one.
     /// [`ErrorKind::Store`] and [`ErrorKind::Timeout`] if the store fails: whether the changes are
     /// stored is unknown. They are kept and made again with the next save or the answer, so that an
     /// [`update`](Self::update) may then count twice; a handler that does not want that returns the
     /// error. [`ErrorKind::Conflict`] if the layer is told to reject conflicts: reload first.
-    /// [`ErrorKind::Committed`] after the answer without a reload.
+    /// [`ErrorKind::Committed`] after the answer without a reload. [`ErrorKind::TooLarge`],
+    /// [`ErrorKind::Decode`] and [`ErrorKind::Interrupted`] if the changes can not be made again over
+    /// what another request has stored, [`ErrorKind::IdGeneration`] if there is no new id.
     ///
     /// # Examples
     ///

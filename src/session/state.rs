@@ -1,19 +1,20 @@
 //! What a request knows of its session, and what it intends.
 
+use std::{sync::Arc, time::Duration};
+
+use tokio::runtime::Handle;
+
 use crate::{
     data::{Data, Table},
     error::{Error, ErrorKind},
     expiry::ExpiryPolicy,
     id::{RecordId, SessionId, WriteToken},
     options::SessionOptions,
-    record::{Record, Version},
+    record::{Record, RecordError, Version},
     session::decide::Facts,
     timestamp::Timestamp,
     user::UserId,
 };
-use std::{sync::Arc, time::Duration};
-
-use tokio::runtime::Handle;
 
 /// All of it, behind the lock of a request's session.
 #[derive(Debug, Default)]
@@ -51,6 +52,7 @@ impl Flushed {
     /// Forgets those that have been ended.
     pub(crate) fn done(&mut self, ended: &[RecordId]) {
         self.doomed.retain(|record| !ended.contains(record));
+        self.was_live &= !self.doomed.is_empty();
     }
 }
 
@@ -121,10 +123,7 @@ impl State {
     /// The draft to change, if it may be changed.
     pub(crate) fn draft_mut(&mut self, options: &SessionOptions) -> Result<&mut Draft, Error> {
         if self.phase == Phase::Committed {
-            return Err(Error::new(
-                ErrorKind::Committed,
-                "the session is committed; reload it to change and save it",
-            ));
+            return Err(committed());
         }
         if self.busy {
             return Err(Error::new(
@@ -306,12 +305,19 @@ impl Draft {
     }
 }
 
+pub(crate) const fn committed() -> Error {
+    Error::new(
+        ErrorKind::Committed,
+        "the session is committed; reload it to change and save it",
+    )
+}
+
 /// The table of a record that has to be readable: one that somebody has just written.
 pub(crate) fn parse(record: &Record) -> Result<Table, Error> {
     Table::parse(record.payload.clone()).map_err(|error| {
         let (kind, message) = match error {
-            crate::record::RecordError::Corrupt => (ErrorKind::Store, "the session is damaged"),
-            crate::record::RecordError::Unsupported => (
+            RecordError::Corrupt => (ErrorKind::Store, "the session is damaged"),
+            RecordError::Unsupported => (
                 ErrorKind::Unsupported,
                 "the session was written by a newer version",
             ),

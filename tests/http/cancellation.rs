@@ -15,9 +15,10 @@ use axum::{
     middleware::{Next, from_fn},
     routing::post,
 };
+use tokio::runtime::Builder;
 use tower_keep::{
-    Error, MemoryStore, Payload, RecordId, Session, SessionLayer, SessionStore, UserId,
-    testing::ManualClock,
+    Error, LazySession, MemoryStore, Payload, RecordId, Session, SessionLayer, SessionStore,
+    UserId, testing::ManualClock,
 };
 
 use crate::support::{Browser, WatchedStore, abandon_after, router, yields};
@@ -255,4 +256,35 @@ async fn works_afterwards<S: SessionStore>(scene: &mut Scene<S>) {
     assert_eq!(answer.body, "1");
     let answer = scene.browser.post("/count/again").await.assert_ok();
     assert_eq!(answer.body, "2");
+}
+
+/// As when a server drops its connections after its runtime has come to a stand.
+#[test]
+fn a_logout_of_a_request_that_is_dropped_outside_of_the_runtime_takes_effect() {
+    for load in [false, true] {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let store = MemoryStore::new();
+        let layer = SessionLayer::new(store.clone());
+        let handler = move |lazy: LazySession| async move {
+            if load {
+                lazy.load().await.unwrap();
+            }
+            lazy.flush().unwrap();
+            std::future::pending::<()>().await;
+        };
+        let app = router().route("/out", post(handler)).layer(layer.clone());
+        let mut browser = Browser::new(&app);
+        runtime.block_on(browser.post("/login/alice")).assert_ok();
+        let mut replay = browser.clone();
+        let mut request = Box::pin(browser.post("/out"));
+        assert!(
+            runtime
+                .block_on(abandon_after(3, request.as_mut()))
+                .is_none()
+        );
+        drop(request);
+        runtime.block_on(layer.drain());
+        assert!(store.is_empty());
+        assert_eq!(runtime.block_on(replay.get("/whoami")).body, "-");
+    }
 }

@@ -9,7 +9,7 @@ use axum::{
 };
 use tower_keep::{Clock, Error, Expiry, Session, SessionLayer, testing::ManualClock};
 
-use crate::support::{Browser, Site, app, router};
+use crate::support::{Browser, Gate, Site, app, post_meanwhile, router};
 
 /// The layer's idle time in these tests, in seconds.
 const IDLE: u64 = 1000;
@@ -323,4 +323,82 @@ async fn a_session_whose_end_passes_before_its_first_commit_is_never_created() {
     let answer = browser.post("/slow").await;
     assert!(site.keeps_what_it_hands_out(&answer).await);
     assert!(site.memory.is_empty());
+}
+
+/// A read waits; a rule is set meanwhile; then the read postpones the end by the rule it knows.
+async fn outlives_a_touch_that_knows_another(rule: &str) {
+    let site = Site::new();
+    let clock = site.clock.clone();
+    let at = async move |session: Session, Path(secs): Path<u64>| {
+        session.set_expiry(Expiry::At(clock.now() + Duration::from_secs(secs)))
+    };
+    let gate = Gate::new();
+    let app = router()
+        .route("/at/{secs}", post(at))
+        .route("/read", post(async |session: Session| drop(session)));
+    let mut browser = Browser::new(&gate.behind(app).layer(layer(&site)));
+    browser.post("/put/cart/book").await.assert_ok();
+    site.pass(IDLE / 2);
+    let late = post_meanwhile(&browser, "/read?hold");
+    gate.arrived(1).await;
+    browser.post(rule).await.assert_ok();
+    let ruled = site.record_of(&browser).await;
+    gate.open(1);
+    let (_, answer) = late.await.unwrap();
+    assert_eq!(answer.assert_ok().set_cookies(), [""; 0], "{rule}");
+    assert_eq!(site.record_of(&browser).await, ruled, "{rule}");
+    site.pass(61);
+    assert!(browser.is_anonymous().await, "{rule}");
+}
+
+#[tokio::test]
+async fn a_touch_that_comes_behind_a_shorter_rule_does_not_undo_it() {
+    outlives_a_touch_that_knows_another("/expire/60").await;
+}
+
+#[tokio::test]
+async fn a_touch_that_comes_behind_a_fixed_end_does_not_undo_it() {
+    outlives_a_touch_that_knows_another("/at/60").await;
+}
+
+#[tokio::test]
+async fn a_touch_of_a_session_that_ends_with_the_browser_moves_its_end_and_sends_no_cookie() {
+    for by_layer in [true, false] {
+        let site = Site::new();
+        let layer = match by_layer {
+            true => layer(&site).with_browser_close(),
+            false => layer(&site),
+        };
+        let mut browser = Browser::new(&app(layer));
+        browser.post("/put/cart/book").await.assert_ok();
+        if !by_layer {
+            browser.post("/expire/browser").await.assert_ok();
+        }
+        for _ in 0..3 {
+            let before = site.record_of(&browser).await.unwrap();
+            site.pass(IDLE - 1);
+            let read = browser.get("/get/cart").await.assert_ok();
+            assert_eq!(read.body, r#""book""#);
+            assert_eq!(read.set_cookies(), [""; 0]);
+            let after = site.record_of(&browser).await.unwrap();
+            assert!(after.expires_at > before.expires_at);
+            assert_eq!(after.version, before.version);
+        }
+        assert_eq!(browser.max_age(), None);
+    }
+}
+
+/// An age of zero would tell the browser to remove it.
+#[tokio::test]
+async fn a_session_with_less_than_a_second_left_keeps_its_cookie() {
+    for millis in [1, 900, 999] {
+        let site = Site::new();
+        let idle = Duration::from_millis(millis);
+        let mut browser = Browser::new(&app(site.layer().with_idle_timeout(idle)));
+        let cookie = browser.post("/put/cart/book").await.assert_ok();
+        let cookie = cookie.the_cookie();
+        assert!(cookie.contains("Max-Age=1;") || cookie.ends_with("Max-Age=1"));
+        assert_eq!(browser.max_age(), Some(Duration::from_secs(1)));
+        assert_eq!(browser.get("/get/cart").await.body, r#""book""#);
+    }
 }

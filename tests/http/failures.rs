@@ -349,6 +349,37 @@ async fn a_route_that_serves_anonymously_during_an_outage_can_not_change_anythin
     assert_eq!(known.get("/whoami").await.body, "ada");
 }
 
+/// The session that stood in for another gives way to it, and never takes its cookie.
+#[tokio::test]
+async fn a_reload_behind_an_outage_puts_the_live_session_in_place_of_the_stand_in() {
+    let site = Site::new();
+    let mut known = shopper(&site).await;
+    let store = std::sync::Arc::clone(&site.store);
+    let handler = async move |session: Session| -> Result<String, Error> {
+        store.inject(Fault::Fail);
+        assert!(session.reload().await.is_err(), "the outage lasts");
+        let refused = session.insert("new", "data").unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ReadOnly);
+        store.heal();
+        session.reload().await?;
+        session.insert("new", "data")?;
+        Ok(session.user().map_or("-".into(), |user| user.to_string()))
+    };
+    let app = Router::new()
+        .route("/", post(handler))
+        .layer(site.layer().with_outage(Outage::Anonymous));
+    let mut browser = Browser::new(&app).with_id_of(&known);
+    site.store.inject(Fault::Fail);
+    let answer = browser.post("/").await.assert_ok();
+    assert_eq!(answer.body, "ada");
+    assert_eq!(answer.set_cookies(), [""; 0]);
+    assert_eq!(
+        known.get("/dump").await.body,
+        r#"{"cart":"book","new":"data"}"#
+    );
+    assert_eq!(site.memory.len(), 1);
+}
+
 #[tokio::test]
 async fn a_handler_that_answers_in_spite_of_a_failed_load_changes_nothing() {
     let site = Site::new();

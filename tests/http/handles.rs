@@ -1,6 +1,11 @@
 //! One session in several hands within one request: clones, and layers around layers.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 use axum::{
     extract::Request,
@@ -8,7 +13,7 @@ use axum::{
     response::Response,
     routing::post,
 };
-use tokio::task::JoinSet;
+use tokio::{runtime::Builder, task::JoinSet};
 use tower_keep::{
     Error, LazySession, MemoryStore, Session, SessionLayer,
     testing::{CountingStore, Counts},
@@ -142,3 +147,84 @@ async fn of_two_nested_layers_with_names_of_their_own_both_are_usable_side_by_si
     assert!(browser.cookie("__Host-outer").is_some());
     assert_eq!((inner.len(), outer.len()), (0, 1));
 }
+
+/// Runs a handler on a thread of its own; fails if it has not come to its end in time, as when it
+/// waits for a lock that it holds itself.
+fn assert_ends(what: &str, change: fn(&Session) -> Result<(), Error>) {
+    let (done, is_done) = mpsc::channel();
+    thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let handler = move |session: Session| async move { change(&session) };
+            let app = router().route("/", post(handler));
+            let mut browser = Browser::new(&app.layer(SessionLayer::new(MemoryStore::new())));
+            for _ in 0..2 {
+                browser.post("/").await.assert_ok();
+            }
+        });
+        done.send(()).unwrap();
+    });
+    let ended = is_done.recv_timeout(LOCK_WAIT_MAX);
+    assert_eq!(ended, Ok(()), "{what}");
+}
+
+/// Asks the session whenever it is used, shown or dropped.
+struct Nosy(Session);
+
+impl AsRef<str> for Nosy {
+    fn as_ref(&self) -> &str {
+        match self.0.is_empty() {
+            true => "empty",
+            false => "full",
+        }
+    }
+}
+
+impl fmt::Display for Nosy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "user-{}", self.0.len())
+    }
+}
+
+impl Drop for Nosy {
+    fn drop(&mut self) {
+        let _ = self.0.len();
+    }
+}
+
+/// Leaves a function with the session that is dropped with the change or with what replaces it.
+fn leave_nosy(session: &Session) -> Result<(), Error> {
+    let nosy = Nosy(session.clone());
+    let update = move |n: Option<u64>| n.unwrap_or(0) + nosy.0.len() as u64;
+    session.update("n", update).map(drop)
+}
+
+#[test]
+fn code_of_the_application_that_asks_the_session_again_does_not_wait_for_ever() {
+    assert_ends("the keys of extend", |s| s.extend([(Nosy(s.clone()), 1)]));
+    assert_ends("the entries of extend", |s| {
+        s.extend((0..2).map(|n| (format!("{n}-{}", s.len()), n)))
+    });
+    assert_ends("the user of login", |s| s.login(Nosy(s.clone())));
+    assert_ends("the default of a key", |s| {
+        s.get_or_insert_with("n", || s.len()).map(drop)
+    });
+    assert_ends("the function of update", leave_nosy);
+}
+
+#[test]
+fn a_function_that_asks_the_session_when_it_is_dropped_does_not_wait_for_ever() {
+    assert_ends("insert", |s| leave_nosy(s).and_then(|()| s.insert("n", 5)));
+    assert_ends("update", |s| leave_nosy(s).and_then(|()| leave_nosy(s)));
+    assert_ends("remove", |s| {
+        leave_nosy(s).and_then(|()| s.remove::<u64>("n").map(drop))
+    });
+    assert_ends("extend", |s| {
+        leave_nosy(s).and_then(|()| s.extend([("n", 5)]))
+    });
+    assert_ends("clear", |s| leave_nosy(s).and_then(|()| s.clear()));
+    assert_ends("flush", |s| leave_nosy(s).and_then(|()| s.flush()));
+}
+
+/// Far more than any of these handlers takes; only a test that fails waits for so long.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(30);

@@ -180,6 +180,32 @@ async fn a_stream_that_reloads_can_not_change_the_id_but_can_end_the_session() {
 }
 
 #[tokio::test]
+async fn a_stream_that_reloads_can_not_change_the_expiry_which_the_cookie_tells() {
+    let handler = async |session: Session| {
+        Stream::body(async move {
+            session.reload().await.unwrap();
+            let refused = Some(ErrorKind::Committed);
+            for rule in [Expiry::BrowserClose, Expiry::Idle(Duration::from_secs(60))] {
+                assert_eq!(kind(session.set_expiry(rule)), refused);
+            }
+            assert_eq!(kind(session.reset_expiry()), refused);
+            session.insert("late", "kept").unwrap();
+            session.save().await.unwrap();
+            format!("{:?}", session.expiry())
+        })
+    };
+    let store = MemoryStore::new();
+    let mut browser = browser(&store, router().route("/stream", post(handler)));
+    browser.post("/expire/600").await.assert_ok();
+    browser.post("/put/a/1").await.assert_ok();
+    browser.post("/expire/600").await.assert_ok();
+    let answer = browser.post("/stream").await.assert_ok();
+    assert_eq!(answer.body, "Some(Idle(600s))");
+    assert_eq!(answer.set_cookies(), [""; 0]);
+    assert_eq!(browser.get("/get/late").await.body, r#""kept""#);
+}
+
+#[tokio::test]
 async fn a_stream_without_a_stored_session_can_not_begin_one() {
     let handler = async |session: Session| {
         Stream::body(async move {

@@ -7,7 +7,7 @@ use axum::{
 };
 use tower_keep::{Error, LazySession, Session, SessionId, UserId, UserSessions};
 
-use crate::support::{Browser, Site, app};
+use crate::support::{Browser, Gate, Site, app, post_meanwhile};
 
 #[tokio::test]
 async fn a_login_changes_the_id_kills_the_old_one_and_keeps_the_data() {
@@ -320,4 +320,43 @@ async fn a_flushed_session_looks_empty_to_the_handler_that_flushed_it() {
     assert_eq!(peeked.body, "0 false None");
     assert_eq!(browser.id(), None);
     assert!(site.memory.is_empty());
+}
+
+/// Its cookie would take the place of the one that the login has set.
+#[tokio::test]
+async fn a_flush_and_an_insert_behind_a_rotation_create_nothing_and_set_no_cookie() {
+    for rotation in ["/login/ada", "/cycle"] {
+        let site = Site::new();
+        let gate = Gate::new();
+        let held = gate.clone();
+        let restart = move |session: Session| async move {
+            held.pass().await;
+            session.flush()?;
+            session.insert("flash", "bye")
+        };
+        let mut browser = site.browser_with(Router::new().route("/restart", post(restart)));
+        browser.post("/put/cart/book").await.assert_ok();
+        let late = post_meanwhile(&browser, "/restart");
+        gate.arrived(1).await;
+        browser.post(rotation).await.assert_ok().the_cookie();
+        gate.open(1);
+        let (_, answer) = late.await.unwrap();
+        assert_eq!(answer.assert_ok().set_cookies(), [""; 0], "{rotation}");
+        assert_eq!(browser.get("/dump").await.body, r#"{"cart":"book"}"#);
+        assert_eq!(site.memory.len(), 1, "{rotation}");
+    }
+}
+
+#[tokio::test]
+async fn a_flush_and_an_insert_under_a_cookie_that_is_unknown_begin_a_new_session() {
+    for path in ["/loaded/data", "/lazy/data", "/saved/data"] {
+        let site = Site::new();
+        let mut known = site.browser_with(restarts());
+        known.post("/login/ada").await.assert_ok();
+        let mut browser = known.clone();
+        known.post("/logout").await.assert_ok();
+        browser.post(path).await.assert_ok().the_cookie();
+        assert_eq!(browser.get("/dump").await.body, r#"{"new":"data"}"#);
+        assert_eq!(site.memory.len(), 1, "{path}");
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::{Router, extract::Path, routing::post};
 use tokio::time::Instant;
 use tower_keep::{
-    Error, Session, UserId,
+    Error, ErrorKind, LazySession, Session, UserId,
     testing::{Fault, Operation},
 };
 
@@ -103,17 +103,36 @@ async fn a_new_session_in_a_store_that_hangs_is_a_503_in_time_and_hands_out_no_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_touch_that_hangs_is_answered_in_time_and_changes_nothing() {
+async fn a_touch_that_hangs_refuses_no_read_and_changes_nothing() {
     let site = Site::new();
     let mut browser = ada(&site).await;
     let before = site.record_of(&browser).await;
     site.pass(2 * 24 * 60 * 60);
     site.store.inject_on(&[Operation::Touch], Fault::Hang);
     let start = Instant::now();
-    let answer = browser.get("/get/cart").await;
+    let answer = browser.get("/get/cart").await.assert_ok();
     assert!(start.elapsed() <= ANSWER_WITHIN);
+    assert_eq!(answer.body, r#""book""#);
     assert_eq!(answer.set_cookies(), [""; 0]);
     assert_eq!(site.record_of(&browser).await, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn loads_of_one_request_in_parallel_wait_together_for_a_store_that_hangs() {
+    let loads = async |lazy: LazySession| {
+        let (a, b, c, d) = tokio::join!(lazy.load(), lazy.load(), lazy.load(), lazy.load());
+        for load in [a, b, c, d] {
+            assert_eq!(load.unwrap_err().kind(), ErrorKind::Timeout);
+        }
+    };
+    let site = Site::new();
+    let known = ada(&site).await;
+    let routes = Router::new().route("/loads", post(loads));
+    let mut browser = site.browser_with(routes).with_id_of(&known);
+    site.store.inject(Fault::Hang);
+    let (answer, took) = timed(&mut browser, "/loads").await;
+    assert_eq!(answer.assert_ok().set_cookies(), [""; 0]);
+    assert!(took <= ANSWER_WITHIN && !took.is_zero(), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
