@@ -8,13 +8,14 @@ use std::sync::{
 use async_trait::async_trait;
 use axum::{Router, extract::State, routing::post};
 use http::StatusCode;
+use tokio::sync::oneshot;
 use tower_keep::{
     Created, ErrorKind, MemoryStore, Record, RecordId, Rotated, Session, SessionLayer,
     SessionStore, StoreError, StoreErrorKind, Timestamp, Updated, Version,
     testing::{Fault, FaultyStore, Operation},
 };
 
-use crate::support::{Browser, Gate, post_meanwhile, router};
+use crate::support::{Browser, Gate, WatchedStore, post_meanwhile, router, yields};
 
 fn app_with(route: Router, store: impl SessionStore) -> Router {
     route.merge(router()).layer(SessionLayer::new(store))
@@ -31,7 +32,9 @@ async fn a_session_that_is_gone_stays_gone_after_a_reload() {
         let again = session.insert("draft", "again").unwrap_err();
         assert_eq!(again.kind(), ErrorKind::Gone);
     };
-    let route = Router::new().route("/slow", post(slow)).with_state(gate.clone());
+    let route = Router::new()
+        .route("/slow", post(slow))
+        .with_state(gate.clone());
     let mut browser = Browser::new(&app_with(route, MemoryStore::new()));
     browser.post("/put/cart/book").await.assert_ok();
     let late = post_meanwhile(&browser, "/slow");
@@ -41,6 +44,38 @@ async fn a_session_that_is_gone_stays_gone_after_a_reload() {
     let (_, answer) = late.await.unwrap();
     assert_eq!(answer.assert_ok().set_cookies(), [""; 0]);
     assert_eq!(browser.get("/whoami").await.body, "ada");
+}
+
+#[tokio::test]
+async fn a_reload_that_began_before_the_answer_does_not_open_what_the_answer_closed() {
+    let memory = Arc::new(MemoryStore::new());
+    let store = WatchedStore::new(&memory, 1);
+    let (tell, told) = oneshot::channel();
+    let tell = Arc::new(Mutex::new(Some(tell)));
+    let held = store.clone();
+    let stream = async move |session: Session| {
+        held.hold(Operation::Load);
+        let tell = tell.lock().unwrap().take().unwrap();
+        tokio::spawn(async move {
+            session.reload().await.unwrap();
+            let late = session.insert("late", 1).unwrap_err();
+            tell.send(late.kind()).unwrap();
+        });
+        while held.waiting() == 0 {
+            yields(1).await;
+        }
+    };
+    let route = Router::new().route("/stream", post(stream));
+    let mut browser = Browser::new(&app_with(route, store.clone()));
+    browser.post("/login/ada").await.assert_ok();
+    let request = post_meanwhile(&browser, "/stream");
+    while store.waiting() == 0 {
+        yields(1).await;
+    }
+    yields(50).await;
+    store.release();
+    request.await.unwrap().1.assert_ok();
+    assert_eq!(told.await.unwrap(), ErrorKind::Committed);
 }
 
 #[tokio::test]
