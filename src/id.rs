@@ -3,9 +3,10 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
@@ -202,17 +203,32 @@ impl WriteToken {
     /// Bytes in a token.
     pub const LEN: usize = 16;
 
-    /// A token that no other attempt has: 64 random bits, which also differ between copies of one
-    /// process, and a count in this process.
+    /// A token that no other attempt has: random bits of this process, the time, and a count.
+    ///
+    /// The random bits tell processes apart, the count the attempts of one, and the time the copies
+    /// of one that was suspended and resumed twice. To ask the source for each attempt would cost a
+    /// system call each.
     ///
     /// # Errors
     ///
-    /// Fails where the source of random bits fails.
+    /// Fails where the source of random bits fails, which it is asked for once in a process.
     pub fn generate(random: &dyn RandomSource) -> Result<Self, RandomError> {
+        static PROCESS: OnceLock<u64> = OnceLock::new();
         static COUNT: AtomicU64 = AtomicU64::new(0);
 
+        let process = if let Some(process) = PROCESS.get() {
+            *process
+        } else {
+            let mut fresh = [0; 8];
+            random.fill(&mut fresh)?;
+            *PROCESS.get_or_init(|| u64::from_be_bytes(fresh))
+        };
+        // Of the operating system, not of an injected clock: it has to move.
+        let time = SystemTime::now().duration_since(UNIX_EPOCH);
+        let time = time.unwrap_or_default();
+        let moment = time.as_secs() << 32 | u64::from(time.subsec_nanos());
         let mut token = [0; Self::LEN];
-        random.fill(&mut token[..8])?;
+        token[..8].copy_from_slice(&(process ^ moment).to_be_bytes());
         token[8..].copy_from_slice(&COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
         Ok(Self(token))
     }
