@@ -55,6 +55,10 @@
 //! |---|---|---|
 //! | `axum` | yes | extractors `Session`, `Option<Session>`, `LazySession`; `Error: IntoResponse` |
 //! | `memory` | yes | `MemoryStore` |
+//! | `file` | | `FileStore` (Unix) |
+//! | `sqlite` | | `SqliteStore`, over a pool of sqlx 0.9 |
+//! | `postgres` | | `PostgresStore`, over a pool of sqlx 0.9 |
+//! | `mysql` | | `MySqlStore`, for MySQL and MariaDB, over a pool of sqlx 0.9 |
 //! | `metrics` | | counters `tower_keep_loads_total`, and so on for creates, updates, rotates, touches, deletes, conflicts, replays, gone and store errors; the histogram `tower_keep_commit_seconds` |
 //! | `testing` | | the module `testing`: the conformance suite, stores that count and fail, a manual clock |
 //! | `full` | | all of these |
@@ -101,6 +105,14 @@ pub use ::cookie::SameSite;
 
 #[cfg(feature = "memory")]
 pub use crate::stores::MemoryStore;
+#[cfg(feature = "mysql")]
+pub use crate::stores::MySqlStore;
+#[cfg(feature = "postgres")]
+pub use crate::stores::PostgresStore;
+#[cfg(feature = "sqlite")]
+pub use crate::stores::SqliteStore;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+pub use crate::stores::{SqlStore, TableName, TableNameError};
 pub use crate::{
     backend::{Backend, IntoBackend},
     clock::{Clock, SystemClock},

@@ -1,0 +1,132 @@
+//! MySQL and MariaDB.
+
+use std::borrow::Cow;
+
+use sqlx::{
+    MySql, Pool,
+    error::DatabaseError,
+    mysql::{MySqlArguments, MySqlDatabaseError},
+};
+
+use super::{
+    SCHEMA_VERSION,
+    dialect::{Dialect, Sql, driver},
+    failure::{Cause, is_about_data, sqlstate},
+    table::TableName,
+};
+
+impl Dialect for MySql {
+    const STORE: &'static str = "mysql";
+
+    const QUOTE: char = '`';
+
+    fn parameter(_: usize) -> String {
+        "?".to_owned()
+    }
+
+    /// Each statement can be run again, and commits by itself.
+    ///
+    /// Users are bytes, because every collation takes some different names for the same, if only
+    /// those with spaces at their end. The payload can be longer than any packet, because without a
+    /// strict `sql_mode` what is too long for its column is cut off in silence.
+    fn schema(table: &TableName) -> String {
+        let [sessions, mark] = ["", "_schema"].map(|ending| table.quoted(ending, Self::QUOTE));
+        let name = table.name();
+        format!(
+            "CREATE TABLE IF NOT EXISTS {sessions} (\n  \
+               id BINARY(32) NOT NULL PRIMARY KEY,\n  \
+               revision BIGINT NOT NULL,\n  \
+               token BINARY(16) NOT NULL,\n  \
+               user_id VARBINARY(255),\n  \
+               created_at BIGINT NOT NULL,\n  \
+               expires_at BIGINT NOT NULL,\n  \
+               absolute_deadline BIGINT NOT NULL,\n  \
+               payload LONGBLOB NOT NULL,\n  \
+               KEY `{name}_user_id` (user_id),\n  \
+               KEY `{name}_expires_at` (expires_at)\n\
+             ) ENGINE = InnoDB;\n\
+             CREATE TABLE IF NOT EXISTS {mark} (version BIGINT NOT NULL PRIMARY KEY)\n  \
+               ENGINE = InnoDB;\n\
+             INSERT IGNORE INTO {mark} VALUES ({SCHEMA_VERSION});\n"
+        )
+    }
+
+    fn count_tables(table: &TableName, ending: &str) -> String {
+        let name = table.name();
+        let schema = match table.schema() {
+            Some(schema) => format!("'{schema}'"),
+            None => "DATABASE()".to_owned(),
+        };
+        format!(
+            "SELECT count(*) FROM information_schema.tables \
+             WHERE table_schema = {schema} AND table_name = '{name}{ending}'"
+        )
+    }
+
+    fn delete_expired(table: &str) -> String {
+        format!("DELETE FROM {table} WHERE expires_at <= ? ORDER BY expires_at LIMIT ?")
+    }
+
+    /// Numbers: MySQL's and MariaDB's error references, which agree in these.
+    fn cause(error: &dyn DatabaseError) -> Cause {
+        match number(error) {
+            // ER_LOCK_DEADLOCK, ER_CHECKREAD: the row has changed since the snapshot
+            1213 | 1020 => Cause::Contention,
+            // ER_NET_PACKET_TOO_LARGE
+            1153 => Cause::TooLarge,
+            // ER_DISK_FULL, ER_CON_COUNT_ERROR, ER_OUT_OF_RESOURCES, ER_SERVER_SHUTDOWN,
+            // ER_RECORD_FILE_FULL, ER_NEW_ABORTING_CONNECTION and ER_NET_*, ER_TOO_MANY_USER_CONNECTIONS,
+            // ER_LOCK_WAIT_TIMEOUT, ER_OPTION_PREVENTS_STATEMENT (read only), ER_QUERY_INTERRUPTED,
+            // ER_READ_ONLY_MODE, ER_CONNECTION_KILLED, ER_STATEMENT_TIMEOUT of MariaDB
+            1021
+            | 1040
+            | 1041
+            | 1053
+            | 1114
+            | 1152
+            | 1158..=1161
+            | 1184
+            | 1203
+            | 1205
+            | 1290
+            | 1317
+            | 1836
+            | 1927
+            | 1969 => Cause::Unavailable,
+            _ => Cause::Other,
+        }
+    }
+
+    fn code(error: &dyn DatabaseError) -> Cow<'_, str> {
+        number(error).to_string().into()
+    }
+
+    /// "Incorrect … value" has the general SQLSTATE.
+    fn may_quote(error: &dyn DatabaseError) -> bool {
+        is_about_data(&sqlstate(error)) || matches!(number(error), 1366 | 1411)
+    }
+
+    /// Moving a row to another key moves its entry in the index. Only the locks of REPEATABLE READ,
+    /// the default, keep an entry from being moved to where the scan has already been.
+    async fn delete_matching(
+        pool: &Pool<Self>,
+        sql: Sql,
+        arguments: MySqlArguments,
+    ) -> Result<u64, sqlx::Error> {
+        let mut connection = pool.acquire().await?;
+        // For the next transaction only, which is the statement below.
+        sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            .execute(&mut *connection)
+            .await?;
+        let done = sqlx::query_with(sql, arguments).execute(&mut *connection);
+        Ok(done.await?.rows_affected())
+    }
+
+    driver!(MySql);
+}
+
+fn number(error: &dyn DatabaseError) -> u16 {
+    error
+        .try_downcast_ref::<MySqlDatabaseError>()
+        .map_or(0, MySqlDatabaseError::number)
+}
