@@ -49,8 +49,8 @@ use crate::{
 ///
 /// **C6 Rotation leaves one.** [`rotate`](Self::rotate) moves a record to a new id. Of two that
 /// race for one record, one wins. At no moment, whatever crashes, is neither id alive. Once it has
-/// answered `Done` the old id is dead. If another record lives under the new id, nothing changes and
-/// the answer is [`Rotated::Exists`]. *Otherwise a login would leave the id that an attacker
+/// answered `Done` the old id is dead. If another record lives under the new id, or if it is the old
+/// one, nothing changes and the answer is [`Rotated::Exists`]. *Otherwise a login would leave the id that an attacker
 /// planted, or lose the session.*
 ///
 /// **C7 Touch moves one thing.** [`touch`](Self::touch) moves `expires_at` later and leaves all

@@ -7,9 +7,9 @@ use std::sync::{
 
 use axum::routing::get;
 use tokio::task::JoinSet;
-use tower_keep::{Error, MemoryStore, Session, SessionLayer, SessionStore};
+use tower_keep::{Error, Session, SessionLayer, SessionStore};
 
-use crate::support::{Browser, WatchedStore, abandon_after, router};
+use crate::support::{Browser, TestStore, WatchedStore, abandon_after, router};
 
 /// The tests of this module over a store.
 macro_rules! aborts_tests {
@@ -24,7 +24,7 @@ macro_rules! aborts_tests {
 mod memory {
     use super::*;
 
-    aborts_tests!(MemoryStore::new());
+    aborts_tests!(TestStore::new());
 }
 
 const USERS: u64 = 40;

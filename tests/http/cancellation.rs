@@ -21,7 +21,7 @@ use tower_keep::{
     UserId, testing::ManualClock,
 };
 
-use crate::support::{Browser, WatchedStore, abandon_after, router, yields};
+use crate::support::{Browser, TestStore, WatchedStore, abandon_after, router, yields};
 
 /// The tests of this module over a store.
 macro_rules! cancellation_tests {
@@ -78,7 +78,7 @@ macro_rules! cancellation_tests {
 mod memory {
     use super::*;
 
-    cancellation_tests!(MemoryStore::new());
+    cancellation_tests!(TestStore::new());
 }
 
 /// What a request that is not interrupted does to the ids.

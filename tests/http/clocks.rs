@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tower_keep::{MemoryStore, SessionLayer, testing::ManualClock};
+use tower_keep::{SessionLayer, testing::ManualClock};
 
-use crate::support::{Browser, app};
+use crate::support::{Browser, TestStore, app};
 
 const SKEW: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(600);
@@ -15,7 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// anywhere from the one to the other.
 struct Nodes {
     clocks: [ManualClock; 3],
-    store: MemoryStore,
+    store: TestStore,
     behind: Browser,
     ahead: Browser,
 }
@@ -26,7 +26,7 @@ impl Nodes {
         let [behind, ahead, stores] = &clocks;
         ahead.advance(SKEW);
         stores.advance(store_ahead);
-        let store = MemoryStore::new().with_clock(stores.clone());
+        let store = TestStore::new().with_clock(stores.clone());
         let node = |clock: &ManualClock| {
             let layer = SessionLayer::new(store.clone())
                 .with_clock(clock.clone())
@@ -146,7 +146,7 @@ async fn with_clocks_60_s_apart_a_logout_on_one_node_is_final_on_both() {
             replay.post("/cycle").await.assert_ok();
             assert_eq!(replay.get("/whoami").await.body, "-");
         }
-        assert!(nodes.store.is_empty());
+        assert_eq!(nodes.store.count().await, 0);
     })
     .await;
 }
@@ -161,7 +161,7 @@ async fn with_clocks_60_s_apart_a_rotation_on_one_node_kills_the_old_id_on_both(
         hand_over(&other, &mut one);
         assert_eq!(old.get("/whoami").await.body, "-");
         assert_eq!(one.get("/whoami").await.body, "alice");
-        assert_eq!(nodes.store.len(), 1);
+        assert_eq!(nodes.store.count().await, 1);
         nodes.advance(IDLE - SKEW - SECOND);
         assert_eq!(one.get("/whoami").await.body, "alice");
     })

@@ -7,11 +7,11 @@ use std::{
 
 use axum::{Router, routing::post};
 use tower_keep::{
-    MemoryStore, RandomError, RandomSource, Session, SessionLayer, SystemRandom,
+    RandomError, RandomSource, Session, SessionLayer, SystemRandom,
     testing::{CountingStore, Counts},
 };
 
-use crate::support::{Browser, app};
+use crate::support::{Browser, TestStore, app};
 
 /// Gives out ids that consist of one byte, in the order of a script; its last one for ever.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl RandomSource for Scripted {
 }
 
 struct Scene {
-    store: Arc<CountingStore<MemoryStore>>,
+    store: Arc<CountingStore<TestStore>>,
     random: Arc<Scripted>,
     /// Logged in, under an id of ones.
     victim: Browser,
@@ -43,7 +43,7 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let store = Arc::new(CountingStore::new(MemoryStore::new()));
+        let store = Arc::new(CountingStore::new(TestStore::new()));
         let random = Arc::new(Scripted(Mutex::new([1, 2, 3].into())));
         let layer = SessionLayer::new(Arc::clone(&store)).with_random_source(Arc::clone(&random));
         let app = app(layer);
@@ -96,7 +96,7 @@ async fn a_new_session_for_which_every_id_is_taken_is_an_error_after_a_bounded_n
         ..Counts::default()
     };
     assert_eq!(scene.store.take(), expected);
-    assert_eq!(scene.store.inner().len(), 2);
+    assert_eq!(scene.store.inner().count().await, 2);
     scene.assert_victim_unaltered().await;
 }
 
@@ -114,7 +114,7 @@ async fn a_rotation_onto_an_id_that_is_taken_gets_another_and_the_other_session_
         let cart = r#"{"cart":"full"}"#;
         assert_eq!(scene.client.get("/dump").await.body, cart, "{path}");
         assert_eq!(old.clone().get("/dump").await.body, "{}", "{path}");
-        assert_eq!(scene.store.inner().len(), 2, "{path}");
+        assert_eq!(scene.store.inner().count().await, 2, "{path}");
         scene.assert_victim_unaltered().await;
     }
 }
@@ -138,7 +138,7 @@ async fn a_rotation_for_which_every_id_is_taken_is_an_error_and_the_old_id_goes_
 #[tokio::test]
 async fn an_explicit_save_without_an_unused_id_is_an_error_and_stores_nothing() {
     let random = Scripted(Mutex::new([1].into()));
-    let store = MemoryStore::new();
+    let store = TestStore::new();
     let layer = SessionLayer::new(store.clone()).with_random_source(random);
     let save = async |session: Session| {
         session.insert("secret", "mine").unwrap();
@@ -151,5 +151,5 @@ async fn an_explicit_save_without_an_unused_id_is_an_error_and_stores_nothing() 
     let answer = Browser::new(&app).post("/").await.assert_ok();
     assert_eq!(answer.body, "Err(IdGeneration)");
     assert_eq!(answer.set_cookies(), [""; 0]);
-    assert_eq!(store.len(), 1);
+    assert_eq!(store.count().await, 1);
 }

@@ -3,9 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::routing::post;
-use tower_keep::{MemoryStore, Session, SessionLayer, SessionStore, testing::ManualClock};
+use tower_keep::{Session, SessionLayer, SessionStore, testing::ManualClock};
 
-use crate::support::{Answer, Browser, Gate, WatchedStore, post_meanwhile, router, yields};
+use crate::support::{
+    Answer, Browser, Gate, TestStore, WatchedStore, post_meanwhile, router, yields,
+};
 
 /// The tests of this module over a store.
 macro_rules! concurrency_tests {
@@ -40,7 +42,7 @@ macro_rules! concurrency_tests {
 mod memory {
     use super::*;
 
-    concurrency_tests!(MemoryStore::new());
+    concurrency_tests!(TestStore::new());
 }
 
 /// What a slow request may have done to the session when it is overtaken.

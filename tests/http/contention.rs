@@ -7,9 +7,9 @@ use axum::{
     middleware::{Next, from_fn},
 };
 use tokio::{task::JoinSet, time::sleep};
-use tower_keep::{MemoryStore, SessionLayer, SessionStore};
+use tower_keep::{SessionLayer, SessionStore};
 
-use crate::support::{Browser, router};
+use crate::support::{Browser, TestStore, router};
 
 /// The tests of this module over a store.
 macro_rules! contention_tests {
@@ -29,7 +29,7 @@ macro_rules! contention_tests {
 mod memory {
     use super::*;
 
-    contention_tests!(MemoryStore::new());
+    contention_tests!(TestStore::new());
 }
 
 const CLIENTS: usize = 64;

@@ -11,14 +11,13 @@ use cookie::Cookie;
 use http::{HeaderValue, Method, StatusCode, header::SET_COOKIE};
 use tower::Layer;
 use tower_keep::{
-    MemoryStore, RandomError, RandomSource, SameSite, SessionId, SessionLayer, SystemRandom,
-    testing::Counts,
+    RandomError, RandomSource, SameSite, SessionId, SessionLayer, SystemRandom, testing::Counts,
 };
 
 use crate::{
     counted::{Counted, NAME, NONE, cookie},
     slow::Door,
-    support::{Browser, app, router},
+    support::{Browser, TestStore, app, router},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -112,7 +111,7 @@ const IMPOSSIBLE: [(Edit, &str); 21] = [
 #[tokio::test]
 async fn impossible_options_panic_when_the_layer_is_built_and_tell_the_mend() {
     for (index, (edit, mend)) in IMPOSSIBLE.into_iter().enumerate() {
-        let build = || drop(edit(SessionLayer::new(MemoryStore::new())).layer(()));
+        let build = || drop(edit(SessionLayer::new(TestStore::new())).layer(()));
         let panic = catch_unwind(AssertUnwindSafe(build)).expect_err(mend);
         let text = panic.downcast::<String>().unwrap();
         assert!(text.starts_with("SessionLayer: "), "{index}: {text}");
@@ -131,7 +130,7 @@ async fn possible_options_next_to_the_impossible_ones_build() {
         |l| l.with_touch_after(Duration::ZERO),
     ];
     for edit in possible {
-        drop(edit(SessionLayer::new(MemoryStore::new())).layer(()));
+        drop(edit(SessionLayer::new(TestStore::new())).layer(()));
     }
 }
 
@@ -153,7 +152,7 @@ async fn the_ids_of_a_thousand_clients_are_distinct_and_43_characters() {
         assert!(seen.insert(counted.live("red").await));
     }
     assert!(seen.iter().all(|id| id.len() == 43));
-    assert_eq!(counted.store.inner().len(), 1000);
+    assert_eq!(counted.store.inner().count().await, 1000);
 }
 
 #[derive(Debug)]
@@ -183,7 +182,7 @@ async fn a_failing_random_source_is_an_error_and_no_session_and_the_old_id_lives
     }
     let calls = counted.store.take();
     assert_eq!((calls.create, calls.rotate, calls.update), (0, 0, 0));
-    assert_eq!(counted.store.inner().len(), 1);
+    assert_eq!(counted.store.inner().count().await, 1);
     assert_eq!(browser.get("/get/color").await.body, "\"red\"");
     assert_eq!(browser.get("/whoami").await.body, "-");
 }

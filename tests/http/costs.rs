@@ -4,16 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, header::COOKIE};
 use tower_keep::{
-    MemoryStore, SessionLayer,
+    SessionLayer,
     testing::{CountingStore, Counts, ManualClock},
 };
 
-use crate::support::{Browser, app};
+use crate::support::{Browser, TestStore, app};
 
 /// A client with a session that holds `cart` and `n`, whose calls are counted from here on.
-async fn scene() -> (Arc<CountingStore<MemoryStore>>, ManualClock, Browser) {
+async fn scene() -> (Arc<CountingStore<TestStore>>, ManualClock, Browser) {
     let clock = ManualClock::new();
-    let memory = MemoryStore::new().with_clock(clock.clone());
+    let memory = TestStore::new().with_clock(clock.clone());
     let store = Arc::new(CountingStore::new(memory));
     let layer = SessionLayer::new(Arc::clone(&store))
         .with_clock(clock.clone())

@@ -5,11 +5,11 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::Router;
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 use tower_keep::{
-    MemoryStore, SessionId, SessionLayer, SystemRandom,
+    SessionId, SessionLayer, SystemRandom,
     testing::{CountingStore, Counts, ManualClock},
 };
 
-use crate::support::{Browser, Transport, app, router};
+use crate::support::{Browser, TestStore, Transport, app, router};
 
 /// The default name of the cookie.
 pub(crate) const NAME: &str = "__Host-id";
@@ -25,7 +25,7 @@ pub(crate) const NONE: Counts = Counts {
 };
 
 pub(crate) struct Counted {
-    pub(crate) store: Arc<CountingStore<MemoryStore>>,
+    pub(crate) store: Arc<CountingStore<TestStore>>,
     pub(crate) clock: ManualClock,
     pub(crate) layer: SessionLayer,
     pub(crate) app: Router,
@@ -44,7 +44,7 @@ impl Counted {
     /// Another application.
     pub(crate) fn of(router: Router, options: impl FnOnce(SessionLayer) -> SessionLayer) -> Self {
         let clock = ManualClock::new();
-        let store = MemoryStore::new().with_clock(clock.clone());
+        let store = TestStore::new().with_clock(clock.clone());
         let store = Arc::new(CountingStore::new(store));
         let layer = SessionLayer::new(Arc::clone(&store)).with_clock(clock.clone());
         let layer = options(layer);

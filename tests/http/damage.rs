@@ -118,7 +118,7 @@ async fn a_record_of_a_newer_version_is_a_503_and_not_overwritten() {
                 refused(&browser.clone().post(path).await);
             }
             assert_eq!(site.record_of(&browser).await, Some(newer));
-            assert_eq!(site.memory.len(), 1);
+            assert_eq!(site.memory.count().await, 1);
         }
         site.overwrite(&browser, readable).await;
         let dump = browser.clone().get("/dump").await.assert_ok();
@@ -141,7 +141,7 @@ async fn a_record_that_can_not_be_read_can_still_be_logged_out_of() {
         site.overwrite(&browser, payload).await;
         let answer = browser.post("/logout").await.assert_ok();
         assert!(answer.the_cookie().contains("Max-Age=0"));
-        assert!(site.memory.is_empty());
+        assert_eq!(site.memory.count().await, 0);
     }
 }
 
@@ -165,7 +165,7 @@ async fn meets_another_record_at_its_commit(payload: Vec<u8>, path: &str) {
     assert_eq!(answer.set_cookies(), [""; 0]);
     let record = site.record_of(&before).await.unwrap();
     assert_eq!(record.version.revision, 3, "{path}: the one on the disk");
-    assert_eq!(site.memory.len(), 1);
+    assert_eq!(site.memory.count().await, 1);
 }
 
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn a_session_may_be_as_large_as_its_limit_and_not_a_byte_larger() {
         let answer = browser.post(&format!("/put/key/{value}")).await;
         assert_eq!(answer.status, status, "{length}");
         assert_eq!(answer.set_cookies().is_empty(), status == 413);
-        assert_eq!(site.memory.is_empty(), status == 413);
+        assert_eq!(site.memory.count().await == 0, status == 413);
     }
 }
 
@@ -308,7 +308,7 @@ async fn changes_of_two_requests_that_together_outgrow_the_limit_are_a_413_and_t
 
 #[tokio::test]
 async fn a_session_larger_than_the_store_takes_is_a_413_and_the_old_state_stays() {
-    let site = Site::with_memory(MemoryStore::new().with_bytes_max(70_000));
+    let site = Site::with_memory(MemoryStore::new().with_bytes_max(70_000).into());
     let layer = || site.layer().with_record_bytes_max(1_000_000);
     let grow = async |session: Session| session.insert("large", "x".repeat(100_000));
     let app = router().route("/grow", post(grow)).layer(layer());

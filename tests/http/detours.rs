@@ -10,12 +10,12 @@ use axum::{Router, extract::State, routing::post};
 use http::StatusCode;
 use tokio::sync::oneshot;
 use tower_keep::{
-    Created, ErrorKind, MemoryStore, Record, RecordId, Rotated, Session, SessionLayer,
-    SessionStore, StoreError, StoreErrorKind, Timestamp, Updated, Version,
+    Created, ErrorKind, Record, RecordId, Rotated, Session, SessionLayer, SessionStore, StoreError,
+    StoreErrorKind, Timestamp, Updated, Version,
     testing::{Fault, FaultyStore, Operation},
 };
 
-use crate::support::{Browser, Gate, WatchedStore, post_meanwhile, router, yields};
+use crate::support::{Browser, Gate, TestStore, WatchedStore, post_meanwhile, router, yields};
 
 fn app_with(route: Router, store: impl SessionStore) -> Router {
     route.merge(router()).layer(SessionLayer::new(store))
@@ -35,7 +35,7 @@ async fn a_session_that_is_gone_stays_gone_after_a_reload() {
     let route = Router::new()
         .route("/slow", post(slow))
         .with_state(gate.clone());
-    let mut browser = Browser::new(&app_with(route, MemoryStore::new()));
+    let mut browser = Browser::new(&app_with(route, TestStore::new()));
     browser.post("/put/cart/book").await.assert_ok();
     let late = post_meanwhile(&browser, "/slow");
     gate.arrived(1).await;
@@ -48,7 +48,7 @@ async fn a_session_that_is_gone_stays_gone_after_a_reload() {
 
 #[tokio::test]
 async fn a_reload_that_began_before_the_answer_does_not_open_what_the_answer_closed() {
-    let memory = Arc::new(MemoryStore::new());
+    let memory = Arc::new(TestStore::new());
     let store = WatchedStore::new(&memory, 1);
     let (tell, told) = oneshot::channel();
     let tell = Arc::new(Mutex::new(Some(tell)));
@@ -87,7 +87,7 @@ async fn a_login_after_two_flushes_and_a_save_between_is_a_login() {
         session.login("grace")
     };
     let route = Router::new().route("/twice", post(twice));
-    let mut browser = Browser::new(&app_with(route, MemoryStore::new()));
+    let mut browser = Browser::new(&app_with(route, TestStore::new()));
     browser.post("/login/ada").await.assert_ok();
     browser.post("/twice").await.assert_ok();
     assert_eq!(browser.get("/whoami").await.body, "grace");
@@ -101,8 +101,8 @@ async fn a_change_of_user_whose_save_failed_half_way_is_made_with_the_answer() {
         (Operation::Delete, Fault::Fail),
         (Operation::Delete, Fault::LoseReply),
     ] {
-        let store = Arc::new(FaultyStore::new(MemoryStore::new()));
-        let change = async move |State(store): State<Arc<FaultyStore<MemoryStore>>>,
+        let store = Arc::new(FaultyStore::new(TestStore::new()));
+        let change = async move |State(store): State<Arc<FaultyStore<TestStore>>>,
                                  session: Session| {
             session.flush().unwrap();
             session.login("grace").unwrap();
@@ -160,7 +160,7 @@ type Behind = Box<dyn Fn(&RecordId) -> Option<Browser> + Send + Sync>;
 
 /// A store whose updates are followed by something odd, once it is armed.
 struct Odd {
-    inner: MemoryStore,
+    inner: TestStore,
     armed: AtomicBool,
     behind: Behind,
 }
@@ -168,7 +168,7 @@ struct Odd {
 impl Odd {
     fn new(behind: impl Fn(&RecordId) -> Option<Browser> + Send + Sync + 'static) -> Self {
         Self {
-            inner: MemoryStore::new(),
+            inner: TestStore::new(),
             armed: AtomicBool::new(false),
             behind: Box::new(behind),
         }

@@ -4,11 +4,11 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::{select, sync::oneshot, task::JoinSet};
 use tower_keep::{
-    MemoryStore, SessionLayer, SessionStore,
+    SessionLayer, SessionStore,
     testing::{Fault, FaultyStore, Operation},
 };
 
-use crate::support::{Browser, WatchedStore, app, yields};
+use crate::support::{Browser, TestStore, WatchedStore, app, yields};
 
 /// The tests of this module over a store.
 macro_rules! drain_tests {
@@ -28,7 +28,7 @@ macro_rules! drain_tests {
 mod memory {
     use super::*;
 
-    drain_tests!(MemoryStore::new());
+    drain_tests!(TestStore::new());
 }
 
 pub(crate) async fn waits_for_an_abandoned_commit(store: impl SessionStore) {
@@ -130,7 +130,7 @@ async fn count_until_refused(
 
 #[tokio::test(start_paused = true)]
 async fn drain_does_not_wait_longer_than_the_store_timeout_for_a_store_that_hangs() {
-    let store = Arc::new(FaultyStore::new(MemoryStore::new()));
+    let store = Arc::new(FaultyStore::new(TestStore::new()));
     let layer = SessionLayer::new(Arc::clone(&store)).with_store_timeout(Duration::from_secs(2));
     store.inject(Fault::Hang);
     let mut browser = Browser::new(&app(layer.clone()));
@@ -147,7 +147,7 @@ async fn drain_does_not_wait_longer_than_the_store_timeout_for_a_store_that_hang
 
 #[tokio::test]
 async fn drain_of_one_clone_of_a_layer_waits_for_the_commits_of_all() {
-    let store = WatchedStore::new(&Arc::new(MemoryStore::new()), 2);
+    let store = WatchedStore::new(&Arc::new(TestStore::new()), 2);
     let layer = SessionLayer::new(store.clone());
     let other = layer.clone().with_cookie_name("other");
     store.hold(Operation::Create);

@@ -51,7 +51,7 @@ async fn a_change_before_an_answer_of_500_and_above_is_not_committed() {
         let failed = stranger.post(&format!("/put/a/1?then={status}")).await;
         assert_eq!(failed.status.as_str(), status);
         assert_eq!(failed.set_cookies(), [""; 0]);
-        assert!(site.memory.is_empty());
+        assert_eq!(site.memory.count().await, 0);
 
         let mut browser = shopper(&site).await;
         let before = site.record_of(&browser).await;
@@ -74,7 +74,7 @@ async fn a_rotation_before_an_answer_of_500_and_above_leaves_the_old_id_alive() 
             let failed = browser.post(&format!("{path}?then={status}")).await;
             assert_eq!(failed.set_cookies(), [""; 0]);
             assert_eq!(site.record_of(&browser).await, before);
-            assert_eq!(site.memory.len(), 1);
+            assert_eq!(site.memory.count().await, 1);
             assert_eq!(browser.get("/whoami").await.body, "ada");
         }
     }
@@ -91,7 +91,7 @@ async fn a_logout_before_an_answer_of_500_and_above_is_a_logout() {
             assert_eq!(failed.status.as_str(), status);
             assert!(failed.the_cookie().contains("Max-Age=0"));
             assert!(captured.is_anonymous().await);
-            assert!(site.memory.is_empty());
+            assert_eq!(site.memory.count().await, 0);
         }
     }
 }
@@ -111,7 +111,7 @@ async fn after_a_flush_and_an_insert_and_a_500_the_old_session_is_dead_and_no_ne
     assert_eq!(failed.status, 500);
     assert!(failed.the_cookie().contains("Max-Age=0"));
     assert!(captured.is_anonymous().await);
-    assert!(site.memory.is_empty());
+    assert_eq!(site.memory.count().await, 0);
 }
 
 /// What happens when the handler panics after its work, in this process and over real HTTP.
@@ -152,7 +152,7 @@ async fn a_rotation_before_a_panic_leaves_the_old_id_alive() {
             let mut browser = browser.clone();
             assert_eq!(browser.get("/whoami").await.body, "ada");
             assert_eq!(browser.get("/dump").await.body, r#"{"cart":"book"}"#);
-            assert_eq!(site.memory.len(), 1);
+            assert_eq!(site.memory.count().await, 1);
         })
         .await;
     }
@@ -163,7 +163,7 @@ async fn a_logout_before_a_panic_is_a_logout() {
     for path in ["/logout", "/flush"] {
         panic_after(path, async |site, browser| {
             assert!(browser.is_anonymous().await);
-            assert!(site.memory.is_empty());
+            assert_eq!(site.memory.count().await, 0);
         })
         .await;
     }
@@ -267,7 +267,7 @@ async fn a_store_that_fails_on_rotation_leaves_the_old_id_alive() {
     }
     site.store.heal();
     assert_eq!(browser.get("/whoami").await.body, "ada");
-    assert_eq!(site.memory.len(), 1);
+    assert_eq!(site.memory.count().await, 1);
 }
 
 #[tokio::test]
@@ -285,7 +285,7 @@ async fn a_store_that_fails_on_logout_is_a_503_and_the_cookie_is_kept_for_anothe
             assert_eq!(captured.is_anonymous().await, fault == Fault::LoseReply);
             browser.post(logout).await.assert_ok();
             assert!(captured.is_anonymous().await);
-            assert!(site.memory.is_empty());
+            assert_eq!(site.memory.count().await, 0);
         }
     }
 }
@@ -322,7 +322,7 @@ async fn an_explicit_save_that_fails_is_an_error_and_can_be_tried_again() {
     let mut browser = site.browser_with(Router::new().route("/twice", post(twice)));
     browser.post("/twice").await.assert_ok().the_cookie();
     assert_eq!(browser.get("/dump").await.body, r#"{"order":"placed"}"#);
-    assert_eq!(site.memory.len(), 1);
+    assert_eq!(site.memory.count().await, 1);
 }
 
 #[tokio::test]
@@ -377,7 +377,7 @@ async fn a_reload_behind_an_outage_puts_the_live_session_in_place_of_the_stand_i
         known.get("/dump").await.body,
         r#"{"cart":"book","new":"data"}"#
     );
-    assert_eq!(site.memory.len(), 1);
+    assert_eq!(site.memory.count().await, 1);
 }
 
 #[tokio::test]

@@ -15,11 +15,11 @@ use axum::{
 };
 use tokio::{runtime::Builder, task::JoinSet};
 use tower_keep::{
-    Error, LazySession, MemoryStore, Session, SessionLayer,
+    Error, LazySession, Session, SessionLayer,
     testing::{CountingStore, Counts},
 };
 
-use crate::support::{Browser, WatchedStore, app, router};
+use crate::support::{Browser, TestStore, WatchedStore, app, router};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn clones_that_change_a_session_in_parallel_lose_nothing_and_commit_once() {
@@ -40,7 +40,7 @@ async fn clones_that_change_a_session_in_parallel_lose_nothing_and_commit_once()
         }
         Ok::<_, Error>(())
     };
-    let store = Arc::new(CountingStore::new(MemoryStore::new()));
+    let store = Arc::new(CountingStore::new(TestStore::new()));
     let app = router().route("/", post(handler));
     let mut browser = Browser::new(&app.layer(SessionLayer::new(Arc::clone(&store))));
     browser.post("/").await.assert_ok().the_cookie();
@@ -59,7 +59,7 @@ async fn clones_that_load_at_the_same_time_load_once() {
         b?.insert("b", 2)?;
         Ok::<_, Error>(c?.len().to_string())
     };
-    let counting = Arc::new(CountingStore::new(MemoryStore::new()));
+    let counting = Arc::new(CountingStore::new(TestStore::new()));
     let store = WatchedStore::new(&counting, 3);
     let app = router().route("/", post(handler));
     let mut browser = Browser::new(&app.layer(SessionLayer::new(store)));
@@ -82,7 +82,7 @@ async fn clones_that_save_at_the_same_time_create_one_session() {
         let (one, other) = tokio::join!(session.save(), clone.save());
         one.and(other)
     };
-    let store = WatchedStore::new(&Arc::new(MemoryStore::new()), 3);
+    let store = WatchedStore::new(&Arc::new(TestStore::new()), 3);
     let app = router().route("/", post(handler));
     let mut browser = Browser::new(&app.layer(SessionLayer::new(store.clone())));
     browser.post("/").await.assert_ok().the_cookie();
@@ -98,7 +98,7 @@ async fn a_flush_while_a_clone_loads_ends_the_session() {
         flushed?;
         Ok::<_, Error>(loaded?.is_empty().to_string())
     };
-    let store = WatchedStore::new(&Arc::new(MemoryStore::new()), 3);
+    let store = WatchedStore::new(&Arc::new(TestStore::new()), 3);
     let app = router().route("/", post(handler));
     let mut browser = Browser::new(&app.layer(SessionLayer::new(store.clone())));
     browser.post("/put/a/1").await.assert_ok();
@@ -109,7 +109,7 @@ async fn a_flush_while_a_clone_loads_ends_the_session() {
 
 #[tokio::test]
 async fn of_two_nested_layers_the_inner_one_serves_and_the_outer_one_costs_nothing() {
-    let [inner, outer] = [(); 2].map(|()| Arc::new(CountingStore::new(MemoryStore::new())));
+    let [inner, outer] = [(); 2].map(|()| Arc::new(CountingStore::new(TestStore::new())));
     for outer_name in ["id", "outer"] {
         let app = app(SessionLayer::new(Arc::clone(&inner)))
             .layer(SessionLayer::new(Arc::clone(&outer)).with_cookie_name(outer_name));
@@ -134,7 +134,7 @@ async fn of_two_nested_layers_with_names_of_their_own_both_are_usable_side_by_si
             .unwrap();
         next.run(request).await
     }
-    let [inner, outer] = [(); 2].map(|()| MemoryStore::new());
+    let [inner, outer] = [(); 2].map(|()| TestStore::new());
     let app = app(SessionLayer::new(inner.clone()))
         .layer(from_fn(visit))
         .layer(SessionLayer::new(outer.clone()).with_cookie_name("outer"));
@@ -145,7 +145,7 @@ async fn of_two_nested_layers_with_names_of_their_own_both_are_usable_side_by_si
     assert_eq!(browser.post("/count/n").await.assert_ok().body, "2");
     browser.post("/logout").await.assert_ok().the_cookie();
     assert!(browser.cookie("__Host-outer").is_some());
-    assert_eq!((inner.len(), outer.len()), (0, 1));
+    assert_eq!((inner.count().await, outer.count().await), (0, 1));
 }
 
 /// Runs a handler on a thread of its own; fails if it has not come to its end in time, as when it
@@ -157,7 +157,7 @@ fn assert_ends(what: &str, change: fn(&Session) -> Result<(), Error>) {
         runtime.block_on(async move {
             let handler = move |session: Session| async move { change(&session) };
             let app = router().route("/", post(handler));
-            let mut browser = Browser::new(&app.layer(SessionLayer::new(MemoryStore::new())));
+            let mut browser = Browser::new(&app.layer(SessionLayer::new(TestStore::new())));
             for _ in 0..2 {
                 browser.post("/").await.assert_ok();
             }

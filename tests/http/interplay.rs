@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use axum::{Router, extract::Path, routing::post};
-use tower_keep::{Error, ErrorKind, MemoryStore, Session, SessionLayer};
+use tower_keep::{Error, ErrorKind, Session, SessionLayer};
 
-use crate::support::{Browser, Gate, WatchedStore, post_meanwhile, router, yields};
+use crate::support::{Browser, Gate, TestStore, WatchedStore, post_meanwhile, router, yields};
 
 /// More steps than a save or a reload over the store of these tests takes.
 const STEPS: usize = 12;
@@ -15,8 +15,8 @@ fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {
 }
 
 /// A browser at an application with one more route, over a store that works in small steps.
-fn scene(routes: Router) -> (WatchedStore<MemoryStore>, Browser) {
-    let store = WatchedStore::new(&Arc::new(MemoryStore::new()), 3);
+fn scene(routes: Router) -> (WatchedStore<TestStore>, Browser) {
+    let store = WatchedStore::new(&Arc::new(TestStore::new()), 3);
     let app = router()
         .merge(routes)
         .layer(SessionLayer::new(store.clone()));
@@ -149,7 +149,7 @@ async fn a_flush_while_a_reload_is_under_way_is_final() {
 
 /// A save of `/late` comes behind `meanwhile`, which ends the session or gives it another id; then
 /// the handler does one thing more.
-async fn after_gone(meanwhile: &str, then: fn(&Session)) -> (MemoryStore, Browser) {
+async fn after_gone(meanwhile: &str, then: fn(&Session)) -> (TestStore, Browser) {
     let gate = Gate::new();
     let held = gate.clone();
     let handler = move |session: Session| async move {
@@ -158,7 +158,7 @@ async fn after_gone(meanwhile: &str, then: fn(&Session)) -> (MemoryStore, Browse
         assert_eq!(kind(session.save().await), Some(ErrorKind::Gone));
         then(&session);
     };
-    let store = MemoryStore::new();
+    let store = TestStore::new();
     let app = router().route("/late", post(handler));
     let mut browser = Browser::new(&app.layer(SessionLayer::new(store.clone())));
     browser.post("/put/cart/full").await.assert_ok();
@@ -191,14 +191,14 @@ async fn a_change_after_a_save_that_was_gone_is_gone_and_leaves_the_cookie_of_a_
     let (store, mut browser) = after_gone("/login/ada", every_change_is_gone).await;
     assert_eq!(browser.get("/whoami").await.body, "ada");
     assert_eq!(browser.get("/dump").await.body, r#"{"cart":"full"}"#);
-    assert_eq!(store.len(), 1);
+    assert_eq!(store.count().await, 1);
 }
 
 #[tokio::test]
 async fn a_change_after_a_save_that_was_gone_is_gone_and_brings_nothing_back_after_a_logout() {
     let (store, mut browser) = after_gone("/logout", every_change_is_gone).await;
     assert_eq!(browser.get("/dump").await.body, "{}");
-    assert!(store.is_empty());
+    assert_eq!(store.count().await, 0);
 }
 
 #[tokio::test]
@@ -210,5 +210,5 @@ async fn after_a_save_that_was_gone_a_flush_begins_no_new_session() {
     };
     let (store, mut browser) = after_gone("/logout", anew).await;
     assert_eq!(browser.get("/dump").await.body, "{}");
-    assert_eq!(store.len(), 0);
+    assert_eq!(store.count().await, 0);
 }

@@ -17,10 +17,10 @@ use axum::{
 use http_body::Frame;
 use tokio::sync::mpsc;
 use tower_keep::{
-    Error, ErrorKind, Expiry, LazySession, MemoryStore, Session, SessionLayer, testing::Operation,
+    Error, ErrorKind, Expiry, LazySession, Session, SessionLayer, testing::Operation,
 };
 
-use crate::support::{Browser, WatchedStore, post_meanwhile, router, yields};
+use crate::support::{Browser, TestStore, WatchedStore, post_meanwhile, router, yields};
 
 /// A body that does some work when it is read, long after its headers, and consists of the result.
 struct Stream(Option<Pin<Box<dyn Future<Output = String> + Send>>>);
@@ -56,7 +56,7 @@ fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {
     result.err().map(|error| error.kind())
 }
 
-fn browser(store: &MemoryStore, app: Router) -> Browser {
+fn browser(store: &TestStore, app: Router) -> Browser {
     Browser::new(&app.layer(SessionLayer::new(store.clone())))
 }
 
@@ -86,14 +86,14 @@ async fn every_change_after_the_headers_is_an_error_and_nothing_is_stored() {
             session.get::<String>("early").unwrap().unwrap()
         })
     };
-    let store = MemoryStore::new();
+    let store = TestStore::new();
     let mut browser = browser(&store, router().route("/stream", post(handler)));
     for _ in 0..2 {
         assert_eq!(browser.post("/stream").await.assert_ok().body, "kept");
         assert_eq!(browser.get("/dump").await.body, r#"{"early":"kept"}"#);
         assert_eq!(browser.get("/whoami").await.body, "-");
     }
-    assert_eq!(store.len(), 1);
+    assert_eq!(store.count().await, 1);
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn a_stream_that_reloads_changes_and_saves_is_stored_round_after_round() {
             "done".into()
         }))
     };
-    let store = MemoryStore::new();
+    let store = TestStore::new();
     let mut browser = browser(&store, router().route("/stream", post(handler)));
     // The first time the session is created by the same request.
     let answer = browser.post("/stream").await.assert_ok();
@@ -133,7 +133,7 @@ async fn a_stream_that_reloads_changes_and_saves_is_stored_round_after_round() {
         browser.get("/dump").await.body,
         r#"{"early":1,"messages":3}"#
     );
-    assert_eq!(store.len(), 1);
+    assert_eq!(store.count().await, 1);
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn a_stream_over_http_that_reloads_changes_and_saves_is_stored() {
         })
     };
     let app = router().route("/stream", post(handler));
-    let app = app.layer(SessionLayer::new(MemoryStore::new()));
+    let app = app.layer(SessionLayer::new(TestStore::new()));
     let mut browser = Browser::over_http(&app).await;
     browser.post("/login/alice").await.assert_ok();
     assert_eq!(browser.post("/stream").await.assert_ok().body, "done");
@@ -169,14 +169,14 @@ async fn a_stream_that_reloads_can_not_change_the_id_but_can_end_the_session() {
             session.user().map_or("nobody".into(), |u| u.to_string())
         })
     };
-    let store = MemoryStore::new();
+    let store = TestStore::new();
     let mut browser = browser(&store, router().route("/stream", post(handler)));
     browser.post("/login/alice").await.assert_ok();
     let answer = browser.post("/stream").await.assert_ok();
     assert_eq!(answer.body, "nobody");
     assert_eq!(answer.set_cookies(), [""; 0]);
     assert_eq!(browser.get("/whoami").await.body, "-");
-    assert!(store.is_empty());
+    assert_eq!(store.count().await, 0);
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn a_stream_that_reloads_can_not_change_the_expiry_which_the_cookie_tells(
             format!("{:?}", session.expiry())
         })
     };
-    let store = MemoryStore::new();
+    let store = TestStore::new();
     let mut browser = browser(&store, router().route("/stream", post(handler)));
     browser.post("/expire/600").await.assert_ok();
     browser.post("/put/a/1").await.assert_ok();
@@ -215,11 +215,11 @@ async fn a_stream_without_a_stored_session_can_not_begin_one() {
             format!("{inserted:?}")
         })
     };
-    let store = MemoryStore::new();
+    let store = TestStore::new();
     let mut browser = browser(&store, router().route("/stream", post(handler)));
     let answer = browser.post("/stream").await.assert_ok();
     assert_eq!(answer.body, "Some(Gone)");
-    assert!(store.is_empty());
+    assert_eq!(store.count().await, 0);
 }
 
 /// What a test says to a task that keeps a session after its request, like a websocket.
@@ -249,8 +249,8 @@ async fn upgrade(State(socket): State<Socket>, session: Session) -> Body {
 }
 
 /// Opens a socket, sends the first orders, does something else, then sends the others.
-async fn talk(meanwhile: &'static str) -> (Browser, MemoryStore, String) {
-    let store = MemoryStore::new();
+async fn talk(meanwhile: &'static str) -> (Browser, TestStore, String) {
+    let store = TestStore::new();
     let (orders, receiver) = mpsc::unbounded_channel();
     let socket: Socket = Arc::new(Mutex::new(Some(receiver)));
     let app = router().route("/socket", post(upgrade).with_state(socket));
@@ -282,18 +282,18 @@ async fn a_socket_that_saves_while_another_request_writes_loses_nothing() {
 async fn a_socket_that_saves_behind_a_logout_is_told_so_and_brings_nothing_back() {
     let (_, store, log) = talk("/logout").await;
     assert_eq!(log, format!("{}Some(Gone) ", "None ".repeat(5)));
-    assert!(store.is_empty());
+    assert_eq!(store.count().await, 0);
 }
 
 /// A task that does not wait for the answer, and reloads while the commit is at the store's door.
-async fn reload_during_commit(late: fn(&Session)) -> (Browser, WatchedStore<MemoryStore>) {
+async fn reload_during_commit(late: fn(&Session)) -> (Browser, WatchedStore<TestStore>) {
     let kept = Arc::new(Mutex::new(None));
     let keep = Arc::clone(&kept);
     let handler = move |session: Session| async move {
         session.insert("early", 1).unwrap();
         *keep.lock().unwrap() = Some(session);
     };
-    let store = WatchedStore::new(&Arc::new(MemoryStore::new()), 1);
+    let store = WatchedStore::new(&Arc::new(TestStore::new()), 1);
     let layer = SessionLayer::new(store.clone());
     let app = router().route("/early", post(handler)).layer(layer);
     let mut browser = Browser::new(&app);

@@ -55,7 +55,7 @@ async fn an_update_whose_reply_is_lost_once_is_answered_and_applied_once() {
             assert_eq!(answer.set_cookies(), [""; 0], "{case}");
             assert_eq!(browser.get("/get/visits").await.body, "2", "{case}");
             assert_eq!(revision(&site, &browser).await, before + 1, "{case}");
-            assert_eq!(site.memory.len(), 1, "{case}");
+            assert_eq!(site.memory.count().await, 1, "{case}");
         }
     }
 }
@@ -76,7 +76,7 @@ async fn a_rotation_whose_reply_is_lost_once_leaves_the_session_under_the_id_the
             assert_eq!(browser.get("/whoami").await.body, "ada", "{case}");
             assert_eq!(browser.get("/get/visits").await.body, "1", "{case}");
             assert!(before.is_anonymous().await, "{case}");
-            assert_eq!(site.memory.len(), 1, "{case}");
+            assert_eq!(site.memory.count().await, 1, "{case}");
         }
     }
 }
@@ -93,6 +93,6 @@ async fn a_saved_rotation_whose_reply_is_lost_once_is_applied_once_under_the_id_
         assert!(answer.the_cookie().contains(browser.id().unwrap()));
         assert_eq!(browser.get("/get/visits").await.body, "2", "{fault:?}");
         assert!(before.is_anonymous().await, "{fault:?}");
-        assert_eq!(site.memory.len(), 1, "{fault:?}");
+        assert_eq!(site.memory.count().await, 1, "{fault:?}");
     }
 }

@@ -66,7 +66,7 @@ async fn a_store_that_hangs_anywhere_in_a_request_is_a_503_in_time() {
     for path in OF_ADA {
         let mut hung = 0;
         for calls in 0..CALLS_MAX {
-            let site = Site::new();
+            let site = Site::in_memory();
             let mut browser = ada(&site).await;
             site.store.inject_after(calls, Fault::Hang);
             let (answer, took) = timed(&mut browser, path).await;
@@ -92,7 +92,7 @@ async fn a_store_that_hangs_anywhere_in_a_request_is_a_503_in_time() {
 #[tokio::test(start_paused = true)]
 async fn a_new_session_in_a_store_that_hangs_is_a_503_in_time_and_hands_out_no_id() {
     for path in OF_A_STRANGER {
-        let site = Site::new();
+        let site = Site::in_memory();
         site.store.inject(Fault::Hang);
         let mut browser = site.browser();
         let (answer, took) = timed(&mut browser, path).await;
@@ -104,7 +104,7 @@ async fn a_new_session_in_a_store_that_hangs_is_a_503_in_time_and_hands_out_no_i
 
 #[tokio::test(start_paused = true)]
 async fn a_touch_that_hangs_refuses_no_read_and_changes_nothing() {
-    let site = Site::new();
+    let site = Site::in_memory();
     let mut browser = ada(&site).await;
     let before = site.record_of(&browser).await;
     site.pass(2 * 24 * 60 * 60);
@@ -125,7 +125,7 @@ async fn loads_of_one_request_in_parallel_wait_together_for_a_store_that_hangs()
             assert_eq!(load.unwrap_err().kind(), ErrorKind::Timeout);
         }
     };
-    let site = Site::new();
+    let site = Site::in_memory();
     let known = ada(&site).await;
     let routes = Router::new().route("/loads", post(loads));
     let mut browser = site.browser_with(routes).with_id_of(&known);
@@ -137,7 +137,7 @@ async fn loads_of_one_request_in_parallel_wait_together_for_a_store_that_hangs()
 
 #[tokio::test(start_paused = true)]
 async fn every_request_of_a_long_silence_is_answered_in_time_and_service_returns_with_the_store() {
-    let site = Site::new();
+    let site = Site::in_memory();
     let browser = ada(&site).await;
     site.store.inject(Fault::Hang);
     let healed = Instant::now() + OUTAGE;
@@ -167,7 +167,7 @@ async fn every_request_of_a_long_silence_is_answered_in_time_and_service_returns
 
 /// Eight clients count at once, and after some calls the store does not answer any more.
 async fn counts_after_a_fault(calls: usize, fault: Fault) -> (u64, u64) {
-    let site = Site::new();
+    let site = Site::in_memory();
     let mut browser = ada(&site).await;
     site.store.inject_after(calls, fault);
     let clients: Vec<_> = (0..CLIENTS)
@@ -217,7 +217,7 @@ type Contents = Vec<(Option<UserId>, Vec<u8>)>;
 
 /// What the store holds before a request, and after one that meets no fault.
 async fn before_and_after(start: impl AsyncFn(&Site) -> Browser, path: &str) -> [Contents; 2] {
-    let site = Site::new();
+    let site = Site::in_memory();
     let mut browser = start(&site).await;
     let before = site.contents().await;
     browser.post(path).await.assert_ok();
@@ -228,7 +228,7 @@ async fn before_and_after(start: impl AsyncFn(&Site) -> Browser, path: &str) -> 
 async fn meets_a_fault_anywhere(start: impl AsyncFn(&Site) -> Browser, path: &str, fault: Fault) {
     let [old, new] = before_and_after(&start, path).await;
     for calls in 0..CALLS_MAX {
-        let site = Site::new();
+        let site = Site::in_memory();
         let mut browser = start(&site).await;
         let before = browser.clone();
         site.store.inject_after(calls, fault);
@@ -291,7 +291,7 @@ async fn a_request_whose_calls_are_sent_twice_is_done_once_and_well() {
 
 async fn sent_twice(start: impl AsyncFn(&Site) -> Browser, path: &str) {
     let [_, new] = before_and_after(&start, path).await;
-    let site = Site::new();
+    let site = Site::in_memory();
     let mut browser = start(&site).await;
     site.store.inject(Fault::SendTwice);
     let answer = browser.post(path).await.assert_ok();
@@ -303,7 +303,7 @@ async fn sent_twice(start: impl AsyncFn(&Site) -> Browser, path: &str) {
 #[tokio::test]
 async fn a_logout_whose_call_is_sent_twice_ends_the_session() {
     for path in ["/logout", "/flush", "/restart/pen"] {
-        let site = Site::new();
+        let site = Site::in_memory();
         let mut browser = ada(&site).await;
         let captured = browser.clone();
         site.store.inject(Fault::SendTwice);

@@ -15,9 +15,9 @@ use axum::{
     routing::post,
 };
 use http::StatusCode;
-use tower_keep::{Error, MemoryStore, Session, SessionLayer};
+use tower_keep::{Error, Session, SessionLayer};
 
-use crate::support::{Browser, Gate, post_meanwhile, router};
+use crate::support::{Browser, Gate, TestStore, post_meanwhile, router};
 
 /// Outside of the layer: a panic becomes a 500.
 async fn catch(request: Request, next: Next) -> Response {
@@ -46,8 +46,8 @@ async fn panicking_replay(session: Session) -> Result<(), Error> {
     Ok(())
 }
 
-fn scene() -> (Gate, MemoryStore, Browser) {
-    let (gate, store) = (Gate::new(), MemoryStore::new());
+fn scene() -> (Gate, TestStore, Browser) {
+    let (gate, store) = (Gate::new(), TestStore::new());
     let routes: Router = router()
         .route("/update", post(panicking_update))
         .route("/replay", post(panicking_replay));
@@ -69,7 +69,7 @@ async fn an_update_that_panics_is_a_500_and_the_session_stays_as_it_was() {
     assert_eq!(answer.set_cookies(), [""; 0]);
     assert_eq!(browser.get("/dump").await.body, r#"{"n":1}"#);
     assert_eq!(browser.get("/whoami").await.body, "alice");
-    assert_eq!(store.len(), 1);
+    assert_eq!(store.count().await, 1);
 }
 
 #[tokio::test]
@@ -90,5 +90,5 @@ async fn an_update_that_panics_when_it_is_replayed_is_a_500_and_the_other_write_
         browser.post("/remove/n").await.assert_ok();
         browser.post("/count/n").await.assert_ok();
     }
-    assert_eq!(store.len(), 1);
+    assert_eq!(store.count().await, 1);
 }

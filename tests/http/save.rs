@@ -8,11 +8,13 @@ use std::sync::{
 use axum::{Router, routing::post};
 use http::StatusCode;
 use tower_keep::{
-    Conflict, Error, ErrorKind, LazySession, MemoryStore, Session, SessionLayer,
+    Conflict, Error, ErrorKind, LazySession, Session, SessionLayer,
     testing::{CountingStore, Fault, FaultyStore, Operation},
 };
 
-use crate::support::{Browser, Gate, WatchedStore, abandon_after, post_meanwhile, router};
+use crate::support::{
+    Browser, Gate, TestStore, WatchedStore, abandon_after, post_meanwhile, router,
+};
 
 const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
 
@@ -29,7 +31,7 @@ async fn what_was_saved_stays_when_the_handler_then_fails_and_the_new_id_reaches
         Ok::<_, Error>(FAILED)
     };
     let app = router().route("/order", post(handler));
-    let app = app.layer(SessionLayer::new(MemoryStore::new()));
+    let app = app.layer(SessionLayer::new(TestStore::new()));
     let mut browser = Browser::new(&app);
     let answer = browser.post("/order").await;
     assert_eq!(answer.status, FAILED);
@@ -46,7 +48,7 @@ async fn a_login_that_was_saved_reaches_the_client_with_a_500_and_the_old_id_is_
         session.cycle_id()?;
         Ok::<_, Error>(FAILED)
     };
-    let store = MemoryStore::new();
+    let store = TestStore::new();
     let app = router().route("/in", post(handler));
     let mut browser = Browser::new(&app.layer(SessionLayer::new(store.clone())));
     browser.post("/put/cart/full").await.assert_ok();
@@ -57,7 +59,7 @@ async fn a_login_that_was_saved_reaches_the_client_with_a_500_and_the_old_id_is_
     assert_eq!(browser.get("/whoami").await.body, "alice");
     assert_eq!(browser.get("/dump").await.body, r#"{"cart":"full"}"#);
     assert_eq!(old.get("/dump").await.body, "{}");
-    assert_eq!(store.len(), 1);
+    assert_eq!(store.count().await, 1);
 }
 
 #[tokio::test]
@@ -72,7 +74,7 @@ async fn a_logout_that_was_saved_removes_the_cookie_once_and_what_follows_is_a_n
         session.save().await?;
         session.insert("new", "data")
     };
-    let store = MemoryStore::new();
+    let store = TestStore::new();
     let app = router()
         .route("/out", post(handler))
         .route("/anew", post(anew))
@@ -82,7 +84,7 @@ async fn a_logout_that_was_saved_removes_the_cookie_once_and_what_follows_is_a_n
     let removal = browser.post("/out").await.the_cookie();
     assert!(removal.contains("Max-Age=0"), "{removal}");
     assert_eq!(browser.id(), None);
-    assert!(store.is_empty());
+    assert_eq!(store.count().await, 0);
 
     browser.post("/login/alice").await.assert_ok();
     let mut old = browser.clone();
@@ -90,7 +92,7 @@ async fn a_logout_that_was_saved_removes_the_cookie_once_and_what_follows_is_a_n
     assert_eq!(browser.get("/dump").await.body, r#"{"new":"data"}"#);
     assert_eq!(browser.get("/whoami").await.body, "-");
     assert_eq!(old.get("/dump").await.body, "{}");
-    assert_eq!(store.len(), 1);
+    assert_eq!(store.count().await, 1);
 }
 
 #[tokio::test]
@@ -104,7 +106,7 @@ async fn changes_after_a_save_are_committed_with_the_answer_and_one_cookie_is_se
         session.save().await?;
         session.insert("c", 3)
     };
-    let store = Arc::new(CountingStore::new(MemoryStore::new()));
+    let store = Arc::new(CountingStore::new(TestStore::new()));
     let app = router().route("/steps", post(handler));
     let mut browser = Browser::new(&app.layer(SessionLayer::new(Arc::clone(&store))));
     browser.post("/steps").await.assert_ok().the_cookie();
@@ -112,7 +114,7 @@ async fn changes_after_a_save_are_committed_with_the_answer_and_one_cookie_is_se
     let by_kind = (calls.create, calls.rotate, calls.update, calls.total());
     assert_eq!(by_kind, (1, 1, 1, 3));
     assert_eq!(browser.get("/dump").await.body, r#"{"a":1,"b":2,"c":3}"#);
-    assert_eq!(store.inner().len(), 1);
+    assert_eq!(store.inner().count().await, 1);
 }
 
 #[tokio::test]
@@ -125,7 +127,7 @@ async fn a_save_that_comes_behind_a_logout_is_gone_and_its_changes_are_dropped()
         let saved = kind(session.save().await);
         format!("{saved:?} {} {:?}", session.is_empty(), session.user())
     };
-    let store = MemoryStore::new();
+    let store = TestStore::new();
     let app = router().route("/late", post(handler));
     let mut browser = Browser::new(&app.layer(SessionLayer::new(store.clone())));
     browser.post("/login/alice").await.assert_ok();
@@ -136,7 +138,7 @@ async fn a_save_that_comes_behind_a_logout_is_gone_and_its_changes_are_dropped()
     let (_, answer) = late.await.unwrap();
     assert_eq!(answer.body, "Some(Gone) true None");
     assert_eq!(answer.set_cookies(), [""; 0]);
-    assert!(store.is_empty());
+    assert_eq!(store.count().await, 0);
 }
 
 #[tokio::test]
@@ -149,7 +151,7 @@ async fn with_conflicts_rejected_a_save_is_a_conflict_and_the_answer_a_409() {
         assert_eq!(kind(session.save().await), Some(ErrorKind::Conflict));
         assert!(session.contains_key("mine"), "the change is kept");
     };
-    let layer = SessionLayer::new(MemoryStore::new()).with_conflict(Conflict::Reject);
+    let layer = SessionLayer::new(TestStore::new()).with_conflict(Conflict::Reject);
     let app = gate
         .behind(router())
         .route("/late", post(handler))
@@ -173,7 +175,7 @@ async fn with_conflicts_rejected_a_save_is_a_conflict_and_the_answer_a_409() {
 
 #[tokio::test]
 async fn a_save_that_the_store_fails_keeps_the_changes_and_the_answer_commits_them() {
-    let store = Arc::new(FaultyStore::new(MemoryStore::new()));
+    let store = Arc::new(FaultyStore::new(TestStore::new()));
     store.inject_on(&[Operation::Create], Fault::Fail);
     let healer = Arc::clone(&store);
     let handler = move |session: Session| async move {
@@ -186,13 +188,13 @@ async fn a_save_that_the_store_fails_keeps_the_changes_and_the_answer_commits_th
     let mut browser = Browser::new(&app.layer(SessionLayer::new(Arc::clone(&store))));
     browser.post("/").await.assert_ok().the_cookie();
     assert_eq!(browser.get("/dump").await.body, r#"{"a":1,"b":2}"#);
-    assert_eq!(store.inner().len(), 1);
+    assert_eq!(store.inner().count().await, 1);
 }
 
 /// What the handler answers after it has dropped its save.
 async fn save_dropped_at_every_poll(status: StatusCode) {
     for polls in 0.. {
-        let store = WatchedStore::new(&Arc::new(MemoryStore::new()), 2);
+        let store = WatchedStore::new(&Arc::new(TestStore::new()), 2);
         let layer = SessionLayer::new(store.clone());
         let through = Arc::new(AtomicBool::new(false));
         let saved = Arc::clone(&through);
@@ -262,7 +264,7 @@ async fn a_save_dropped_at_any_poll_once_it_has_begun_is_stored_even_if_the_hand
 
 #[tokio::test]
 async fn a_logout_after_a_save_that_was_dropped_takes_effect() {
-    let store = WatchedStore::new(&Arc::new(MemoryStore::new()), 2);
+    let store = WatchedStore::new(&Arc::new(TestStore::new()), 2);
     let layer = SessionLayer::new(store.clone());
     let handler = async |session: LazySession| {
         let loaded = session.load().await.unwrap();
@@ -299,7 +301,7 @@ async fn a_logout_after_a_save_that_a_panic_has_stopped_takes_effect() {
         assert_eq!(kind(session.save().await), Some(ErrorKind::Interrupted));
         session.flush()
     };
-    let store = MemoryStore::new();
+    let store = TestStore::new();
     let app: Router = router().route("/out", post(handler));
     let mut browser = Browser::new(&app.layer(SessionLayer::new(store.clone())));
     browser.post("/login/alice").await.assert_ok();
@@ -310,5 +312,5 @@ async fn a_logout_after_a_save_that_a_panic_has_stopped_takes_effect() {
     let (_, answer) = late.await.unwrap();
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(browser.get("/whoami").await.body, "-");
-    assert!(store.is_empty());
+    assert_eq!(store.count().await, 0);
 }

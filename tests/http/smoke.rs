@@ -1,10 +1,10 @@
-use tower_keep::{MemoryStore, SessionLayer};
+use tower_keep::SessionLayer;
 
-use crate::support::{Browser, app};
+use crate::support::{Browser, TestStore, app};
 
 #[tokio::test]
 async fn a_counter_counts_in_process_and_over_http() {
-    let app = app(SessionLayer::new(MemoryStore::new()));
+    let app = app(SessionLayer::new(TestStore::new()));
     for mut browser in [Browser::new(&app), Browser::over_http(&app).await] {
         for n in 1..4 {
             let answer = browser.post("/count/visits").await.assert_ok();

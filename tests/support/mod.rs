@@ -13,6 +13,7 @@ mod app;
 mod browser;
 mod gate;
 mod site;
+mod test_store;
 mod watched;
 
 pub use self::{
@@ -21,5 +22,6 @@ pub use self::{
     browser::{Answer, Browser, Transport},
     gate::{Gate, post_meanwhile},
     site::Site,
+    test_store::{TestStore, mysql, new_table, postgres, sqlite},
     watched::{WatchedStore, yields},
 };

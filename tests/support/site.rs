@@ -10,23 +10,28 @@ use tower_keep::{
     testing::{FaultyStore, ManualClock},
 };
 
-use crate::support::{Answer, Browser, app, router};
+use crate::support::{Answer, Browser, TestStore, app, router};
 
 /// One store that fails on demand, and one clock for it and for every node.
 pub struct Site {
     pub clock: ManualClock,
     /// What is really stored, whatever the faulty one in front of it does.
-    pub memory: MemoryStore,
-    pub store: Arc<FaultyStore<MemoryStore>>,
+    pub memory: TestStore,
+    pub store: Arc<FaultyStore<TestStore>>,
 }
 
 impl Site {
     pub fn new() -> Self {
-        Self::with_memory(MemoryStore::new())
+        Self::with_memory(TestStore::new())
+    }
+
+    /// A site for tests that stop tokio's clock, which a real server knows nothing of.
+    pub fn in_memory() -> Self {
+        Self::with_memory(MemoryStore::new().into())
     }
 
     /// A site on an empty store with bounds of its own.
-    pub fn with_memory(memory: MemoryStore) -> Self {
+    pub fn with_memory(memory: TestStore) -> Self {
         let clock = ManualClock::new();
         let memory = memory.with_clock(clock.clone());
         let store = Arc::new(FaultyStore::new(memory.clone()));

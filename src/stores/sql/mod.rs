@@ -333,7 +333,11 @@ impl<Db: Dialect> SessionStore for SqlStore<Db> {
             let values = [
                 new_value, a, b, c, d, e, f, g, old_value, revision, token, now_value,
             ];
-            match self.execute(&self.statements().rotate, &values).await {
+            let moved = match old == new {
+                true => Ok(0),
+                false => self.execute(&self.statements().rotate, &values).await,
+            };
+            match moved {
                 Ok(0) => {}
                 Ok(_) => return Ok(Rotated::Done),
                 Err(error) if Cause::of::<Db>(&error) == Cause::Taken => {

@@ -176,6 +176,8 @@ pub async fn c06_rotation_leaves_exactly_one_live_id(store: Shared) {
     let rotated = store.rotate(&new, &taken, &third, second.version).await;
     assert_eq!(rotated.expect("rotate"), Rotated::Exists);
     assert_eq!(load(&*store, &taken).await, Some(other));
+    let rotated = store.rotate(&new, &new, &third, second.version).await;
+    assert_eq!(rotated.expect("rotate"), Rotated::Exists, "onto itself");
     assert_eq!(load(&*store, &new).await, Some(second));
 
     for _ in 0..10 {

@@ -1,0 +1,164 @@
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    panic,
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use crate::script::Script;
+
+/// Which server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// PostgreSQL; user and database `postgres`, no password.
+    Postgres,
+    /// MariaDB; user `root`, no password, database `test`. Its settings are its own defaults.
+    MariaDb,
+    /// Redis; nothing is kept on disk.
+    Redis,
+    /// memcached.
+    Memcached,
+}
+
+/// A server in a temporary folder, on a free port of 127.0.0.1.
+///
+/// It is gone, and its folder too, when this value is dropped, or when this process ends in any way.
+///
+/// Every method panics with the end of the server's log when the server does not do what it is told.
+#[derive(Debug)]
+pub struct Server {
+    kind: Kind,
+    port: u16,
+    folder: PathBuf,
+    script: Arc<Mutex<Script>>,
+}
+
+impl Server {
+    /// Starts a server of one's own.
+    ///
+    /// # Panics
+    ///
+    /// If it is not installed, with one line that says how to install it, or does not start.
+    pub async fn start(kind: Kind) -> Self {
+        Self::start_with(kind, &[]).await
+    }
+
+    /// Starts a server of one's own with more arguments for its command line, which win over the usual ones.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_with(kind: Kind, arguments: &[&str]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        blocking(move || Self::open(kind, &arguments)).await
+    }
+
+    /// The server that all tests of this process share, started when first asked for. It runs until the process ends;
+    /// who kills or pauses a server wants one of their own.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub async fn shared(kind: Kind) -> &'static Self {
+        static SERVERS: [OnceLock<Server>; 4] = [const { OnceLock::new() }; 4];
+        let server = &SERVERS[kind as usize];
+        blocking(move || server.get_or_init(|| Self::open(kind, &[]))).await
+    }
+
+    /// `postgres://`, `mysql://`, `redis://` or `memcache://`, with user and database.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.url_at(self.port)
+    }
+
+    /// The same with another port: a proxy's.
+    #[must_use]
+    pub fn url_at(&self, port: u16) -> String {
+        match self.kind {
+            Kind::Postgres => format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+            Kind::MariaDb => format!("mysql://root@127.0.0.1:{port}/test"),
+            Kind::Redis => format!("redis://127.0.0.1:{port}"),
+            Kind::Memcached => format!("memcache://127.0.0.1:{port}"),
+        }
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Its folder, with its `log`.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.folder.clone()
+    }
+
+    /// Kills it and its child processes with `kill -9`. The folder and the port stay its own.
+    pub async fn kill9(&self) {
+        self.ask("kill").await;
+    }
+
+    /// Starts it again after [`kill9`](Self::kill9), in the same folder and on the same port; it takes connections then.
+    pub async fn start_again(&self) {
+        self.ask("start").await;
+    }
+
+    /// Stops it with SIGSTOP: the system still accepts connections for it, and nobody answers.
+    pub async fn pause(&self) {
+        self.ask("stop").await;
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    pub async fn resume(&self) {
+        self.ask("cont").await;
+    }
+
+    fn open(kind: Kind, arguments: &[String]) -> Self {
+        let name = script_name(kind);
+        let (script, port) =
+            Script::start(name, arguments).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let folder = script.folder().to_owned();
+        let script = Arc::new(Mutex::new(script));
+        Self {
+            kind,
+            port,
+            folder,
+            script,
+        }
+    }
+
+    async fn ask(&self, command: &'static str) {
+        let script = Arc::clone(&self.script);
+        let reply = blocking(move || {
+            let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
+            script.ask(command)
+        });
+        if let Err(error) = reply.await {
+            panic!("{}: {error}", script_name(self.kind));
+        }
+    }
+}
+
+fn script_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Postgres => "postgres",
+        Kind::MariaDb => "mariadb",
+        Kind::Redis => "redis",
+        Kind::Memcached => "memcached",
+    }
+}
+
+/// Servers outlive the runtime of the test that started them, so nothing here is bound to a runtime.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => panic::resume_unwind(error.into_panic()),
+    }
+}
