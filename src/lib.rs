@@ -28,7 +28,7 @@
 //! | log somebody in and out | [`Session::login`], [`LazySession::flush`] |
 //! | choose cookie and expiry | [`SessionLayer`], [`SessionOptions`], [`Expiry`] |
 //! | list and end the sessions of a user | [`UserSessions`] |
-//! | choose where sessions are kept | [`MemoryStore`] |
+//! | choose where sessions are kept | [`MemoryStore`], `FileStore`, `SqliteStore`, `PostgresStore`, `MySqlStore` |
 //! | bring a store of your own | [`SessionStore`], [`testing`](https://docs.rs/tower-keep/latest/tower_keep/testing/) |
 //! | know what can fail | [`Error`], [`ErrorKind`] |
 //!
@@ -103,6 +103,8 @@ pub mod testing;
 
 pub use ::cookie::SameSite;
 
+#[cfg(all(feature = "file", unix))]
+pub use crate::stores::FileStore;
 #[cfg(feature = "memory")]
 pub use crate::stores::MemoryStore;
 #[cfg(feature = "mysql")]

@@ -1,10 +1,14 @@
 //! The stores that come with the crate.
 
+#[cfg(all(feature = "file", unix))]
+mod file;
 #[cfg(feature = "memory")]
 mod memory;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod sql;
 
+#[cfg(all(feature = "file", unix))]
+pub use file::FileStore;
 #[cfg(feature = "memory")]
 pub use memory::MemoryStore;
 #[cfg(feature = "mysql")]

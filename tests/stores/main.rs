@@ -5,7 +5,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(unix)]
+mod file;
+#[cfg(unix)]
+mod file_faults;
+#[cfg(unix)]
+mod file_processes;
 mod memory;
 mod model;
-
+mod mysql;
+mod postgres;
 mod sqlite;

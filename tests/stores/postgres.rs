@@ -1,28 +1,13 @@
-//! `PostgresStore` against the contract, on a server of its own.
+//! `PostgresStore` against the contract, on a server of the tests' own.
 
-use sqlx::postgres::PgPoolOptions;
-use tower_keep::{
-    PostgresStore, TableName,
-    testing::{conformance_tests, delete_expired_tests, scan_sessions_tests, user_sessions_tests},
+use tower_keep::testing::{
+    conformance_tests, delete_expired_tests, scan_sessions_tests, user_sessions_tests,
 };
 
-use crate::model::model_tests;
+use crate::{model::model_tests, support::postgres};
 
-async fn store() -> PostgresStore {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    static N: AtomicUsize = AtomicUsize::new(0);
-    let pool = PgPoolOptions::new()
-        .max_connections(5)
-        .connect(&std::env::var("KEEP_PG").unwrap())
-        .await
-        .unwrap();
-    let store = PostgresStore::new(pool).with_table(TableName::parse(&format!("t{}_{}", std::process::id(), N.fetch_add(1, Ordering::Relaxed))).unwrap());
-    store.migrate().await.unwrap();
-    store
-}
-
-conformance_tests!(store().await);
-user_sessions_tests!(store().await);
-delete_expired_tests!(store().await);
-scan_sessions_tests!(store().await);
-model_tests!(|clock| async move { store().await.with_clock(clock) });
+conformance_tests!(postgres(5));
+user_sessions_tests!(postgres(5));
+delete_expired_tests!(postgres(5));
+scan_sessions_tests!(postgres(5));
+model_tests!(|clock| async move { postgres(5).with_clock(clock) });

@@ -11,11 +11,15 @@
 mod abandon;
 mod app;
 mod browser;
+#[cfg(unix)]
+mod files;
 mod gate;
 mod site;
 mod test_store;
 mod watched;
 
+#[cfg(unix)]
+pub use self::files::{file_store, file_store_with, file_store_without_folder, temporary_folder};
 pub use self::{
     abandon::abandon_after,
     app::{app, router},

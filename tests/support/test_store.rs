@@ -17,12 +17,17 @@ use sqlx::{
 };
 use tempfile::TempDir;
 use tokio::runtime::Builder;
+#[cfg(unix)]
+use tower_keep::FileStore;
 use tower_keep::{
     Clock, Created, Cursor, DeleteExpired, MemoryStore, MySqlStore, Page, PostgresStore, Record,
     RecordId, Rotated, ScanSessions, SessionStore, SqliteStore, StoreError, StoredSession,
     TableName, Timestamp, Updated, UserId, UserSessions, Version,
 };
 use tower_keep_servers::{Kind, Server};
+
+#[cfg(unix)]
+use super::temporary_folder;
 
 /// An empty store of the kind that `TOWER_KEEP_TEST_STORE` names: `memory` if nothing is said.
 ///
@@ -38,6 +43,8 @@ pub struct TestStore {
 #[derive(Clone, Debug)]
 enum Which {
     Memory(MemoryStore),
+    #[cfg(unix)]
+    File(FileStore),
     Sqlite(SqliteStore),
     Postgres(PostgresStore),
     MySql(MySqlStore),
@@ -48,6 +55,8 @@ macro_rules! each {
     ($self:expr, $store:ident => $do:expr) => {
         match &$self.which {
             Which::Memory($store) => $do,
+            #[cfg(unix)]
+            Which::File($store) => $do,
             Which::Sqlite($store) => $do,
             Which::Postgres($store) => $do,
             Which::MySql($store) => $do,
@@ -62,6 +71,12 @@ impl TestStore {
     pub fn new() -> Self {
         let (which, folder) = match &*env::var(CHOICE).unwrap_or("memory".to_owned()) {
             "memory" => (Which::Memory(MemoryStore::new()), None),
+            #[cfg(unix)]
+            "file" => {
+                let folder = temporary_folder();
+                let store = FileStore::open(folder.path()).unwrap();
+                (Which::File(store), Some(Arc::new(folder)))
+            }
             "sqlite" => {
                 let folder = tempfile::tempdir().unwrap();
                 let store = sqlite(&folder);
@@ -84,6 +99,8 @@ impl TestStore {
     pub fn with_clock(self, clock: impl Clock) -> Self {
         let which = match self.which {
             Which::Memory(store) => Which::Memory(store.with_clock(clock)),
+            #[cfg(unix)]
+            Which::File(store) => Which::File(store.with_clock(clock)),
             Which::Sqlite(store) => Which::Sqlite(store.with_clock(clock)),
             Which::Postgres(store) => Which::Postgres(store.with_clock(clock)),
             Which::MySql(store) => Which::MySql(store.with_clock(clock)),
