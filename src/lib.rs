@@ -27,7 +27,8 @@
 //! | read and change a session | [`Session`] |
 //! | log somebody in and out | [`Session::login`], [`LazySession::flush`] |
 //! | choose cookie and expiry | [`SessionLayer`], [`SessionOptions`], [`Expiry`] |
-//! | list and end the sessions of a user | [`UserSessions`] |
+//! | list and end the sessions of a user | [`UserSessions`], [`StoredSession`] |
+//! | remove expired sessions | [`Sweeper`] |
 //! | choose where sessions are kept | [`MemoryStore`], `FileStore`, `SqliteStore`, `PostgresStore`, `MySqlStore` |
 //! | bring a store of your own | [`SessionStore`], [`testing`](https://docs.rs/tower-keep/latest/tower_keep/testing/) |
 //! | know what can fail | [`Error`], [`ErrorKind`] |
@@ -59,16 +60,17 @@
 //! | `sqlite` | | `SqliteStore`, over a pool of sqlx 0.9 |
 //! | `postgres` | | `PostgresStore`, over a pool of sqlx 0.9 |
 //! | `mysql` | | `MySqlStore`, for MySQL and MariaDB, over a pool of sqlx 0.9 |
-//! | `metrics` | | counters `tower_keep_loads_total`, and so on for creates, updates, rotates, touches, deletes, conflicts, replays, gone and store errors; the histogram `tower_keep_commit_seconds` |
+//! | `metrics` | | counters `tower_keep_loads_total`, and so on for creates, updates, rotates, touches, deletes, conflicts, replays, gone, store errors and expired deletes; the histogram `tower_keep_commit_seconds` |
 //! | `testing` | | the module `testing`: the conformance suite, stores that count and fail, a manual clock |
 //! | `full` | | all of these |
 //!
 //! # Logs
 //!
 //! Events of `tracing` name a record by the first 8 hexadecimal digits of its [`RecordId`], which
-//! is a hash. At `error`: a store that failed or was silent, a damaged record, a colliding id. At
-//! `warn`: a session served empty during an outage, two live sessions in one request. At `info`:
-//! a session that was ended while a request was at work. At `debug`: an eviction.
+//! is a hash. At `error`: a store that failed or was silent, a damaged record, a colliding id, a
+//! panic in a sweep. At `warn`: a session served empty during an outage, two live sessions in one
+//! request, a batch of a sweep that failed. At `info`: a session that was ended while a request was
+//! at work. At `debug`: an eviction, a sweep that deleted something.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -90,6 +92,7 @@ mod service;
 mod session;
 mod store;
 mod stores;
+mod sweeper;
 mod timestamp;
 mod user;
 
@@ -132,6 +135,7 @@ pub use crate::{
         Created, Cursor, DeleteExpired, Page, Rotated, ScanSessions, SessionStore, StoredSession,
         Updated, UserSessions,
     },
+    sweeper::{Sweep, Sweeper, Sweeping},
     timestamp::Timestamp,
     user::UserId,
 };

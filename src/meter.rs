@@ -13,10 +13,11 @@ pub(crate) enum Event {
     Replay,
     Gone,
     StoreError,
+    ExpiredDelete,
 }
 
 #[cfg(feature = "metrics")]
-pub(crate) fn count(event: Event) {
+pub(crate) fn add(event: Event, times: u64) {
     let name = match event {
         Event::Load => "tower_keep_loads_total",
         Event::Create => "tower_keep_creates_total",
@@ -28,12 +29,18 @@ pub(crate) fn count(event: Event) {
         Event::Replay => "tower_keep_replays_total",
         Event::Gone => "tower_keep_gone_total",
         Event::StoreError => "tower_keep_store_errors_total",
+        Event::ExpiredDelete => "tower_keep_expired_deletes_total",
     };
-    metrics::counter!(name).increment(1);
+    metrics::counter!(name).increment(times);
 }
 
 #[cfg(not(feature = "metrics"))]
-pub(crate) fn count(_: Event) {}
+pub(crate) fn add(_: Event, _: u64) {}
+
+/// Counts what has happened once.
+pub(crate) fn count(event: Event) {
+    add(event, 1);
+}
 
 /// Measures a commit from now on, until it is [stopped](CommitTimer::stop).
 #[cfg(feature = "metrics")]

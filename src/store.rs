@@ -194,7 +194,8 @@ pub enum Rotated {
     Exists,
 }
 
-/// A session as it lies in a store: what the capabilities return.
+/// A session as it lies in a store: what the capabilities return. Its data is read with
+/// [`get`](Self::get) and [`entries`](Self::entries).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredSession {
     /// Under which id.
@@ -215,6 +216,28 @@ pub struct StoredSession {
 /// one that was rotated meanwhile, but for the one to keep. Sessions of others are not touched.
 ///
 /// # Examples
+///
+/// A list of one's devices, by what the application has put into each session at its login:
+///
+/// ```
+/// use axum::extract::State;
+/// use tower_keep::{Error, MemoryStore, Session, UserSessions};
+///
+/// async fn devices(session: Session, State(store): State<MemoryStore>) -> Result<String, Error> {
+///     let mut list = String::new();
+///     if let Some(user) = session.user() {
+///         let this = session.record_id();
+///         for stored in store.sessions_of(&user).await? {
+///             let browser: Option<String> = stored.get("user_agent")?;
+///             list += browser.as_deref().unwrap_or("an unknown browser");
+///             list += if this == Some(stored.id) { " (this one)\n" } else { "\n" };
+///         }
+///     }
+///     Ok(list)
+/// }
+/// ```
+///
+/// Ending all of them but the present one:
 ///
 /// ```
 /// use axum::extract::State;
@@ -250,7 +273,7 @@ pub trait UserSessions: SessionStore {
     ) -> Result<u64, StoreError>;
 }
 
-/// A store that removes expired records when it is told to.
+/// A store that removes expired records when it is told to, as by a [`Sweeper`](crate::Sweeper).
 ///
 /// **D1 Only the expired.** [`delete_expired`](Self::delete_expired) removes no live record.
 ///

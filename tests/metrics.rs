@@ -8,9 +8,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use support::{Browser, app};
+use tokio::sync::Notify;
 use tower_keep::{
-    MemoryStore, SessionLayer,
-    testing::{Fault, FaultyStore, ManualClock},
+    MemoryStore, SessionLayer, Sweeper,
+    testing::{Fault, FaultyStore, ManualClock, Operation},
 };
 
 #[test]
@@ -43,21 +44,22 @@ fn every_kind_of_event_is_counted_once() {
     }
     let expected = [
         ("conflicts", 1),
-        ("creates", 1),
+        ("creates", 3),
         ("deletes", 1),
+        ("expired_deletes", 2),
         ("gone", 1),
         ("loads", 9),
         ("replays", 1),
         ("rotates", 1),
-        ("store_errors", 1),
+        ("store_errors", 2),
         ("touches", 1),
         ("updates", 4),
     ];
     let expected = expected.map(|(name, count)| (format!("tower_keep_{name}_total"), count));
     assert_eq!(counters, BTreeMap::from(expected));
     assert_eq!(
-        commits, 7,
-        "of a create, three updates, a rotate, a touch and a delete"
+        commits, 9,
+        "of three creates, three updates, a rotate, a touch and a delete"
     );
 }
 
@@ -104,4 +106,16 @@ async fn visit() {
     );
     late.get("/get/key").await.assert_ok(); // a load
     browser.get("/get/key").await.assert_ok(); // a load
+
+    for _ in 0..2 {
+        browser.stranger().post("/put/key/value").await.assert_ok(); // a create
+    }
+    clock.advance(Duration::from_secs(15 * 24 * 60 * 60));
+    store.inject_once(Operation::DeleteExpired, Fault::Fail); // a store error
+    let swept = Arc::new(Notify::new());
+    let told = Arc::clone(&swept);
+    let sweeper = Sweeper::new(store).with_report(move |_| told.notify_one());
+    let sweeping = sweeper.every(Duration::from_millis(1));
+    swept.notified().await;
+    assert_eq!(sweeping.stop().await.deleted, 2); // two expired deletes
 }

@@ -1,11 +1,13 @@
 //! The data of a session: what the store had, what this request has changed, and how the changes
 //! are made again over a newer record.
 
+mod stored;
 mod table;
 mod value;
 
 use std::{cmp::Ordering, fmt, iter, sync::Arc};
 
+pub(crate) use stored::parse;
 pub(crate) use table::Table;
 pub use value::Entry;
 pub(crate) use value::{decode, encode};

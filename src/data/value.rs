@@ -27,11 +27,18 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Entry {
-    pub(crate) key: String,
-    pub(crate) value: Payload,
+    key: String,
+    value: Payload,
 }
 
 impl Entry {
+    pub(crate) fn new((key, value): (&str, &[u8])) -> Self {
+        Self {
+            key: key.to_owned(),
+            value: value.into(),
+        }
+    }
+
     /// The key.
     #[must_use]
     pub fn key(&self) -> &str {

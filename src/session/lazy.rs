@@ -9,7 +9,7 @@ use http::{Extensions, HeaderMap};
 use tokio::{runtime::Handle, sync::Mutex as AsyncMutex};
 
 use crate::{
-    data::Table,
+    data::{Table, parse},
     error::{Error, ErrorKind, StoreErrorKind},
     id::SessionId,
     options::{CookieOptions, Outage},
@@ -20,7 +20,7 @@ use crate::{
         detached::Detached,
         presented::Presented,
         settings::Settings,
-        state::{Access, CookieChange, Draft, Origin, Phase, State, committed, parse},
+        state::{Access, CookieChange, Draft, Origin, Phase, State, committed},
     },
 };
 

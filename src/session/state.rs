@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
 use crate::{
-    data::{Data, Table},
+    data::{Data, Table, parse},
     error::{Error, ErrorKind},
     expiry::ExpiryPolicy,
     id::{RecordId, SessionId, WriteToken},
     options::SessionOptions,
-    record::{Record, RecordError, Version},
+    record::{Record, Version},
     session::decide::Facts,
     timestamp::Timestamp,
     user::UserId,
@@ -310,18 +310,4 @@ pub(crate) const fn committed() -> Error {
         ErrorKind::Committed,
         "the session is committed; reload it to change and save it",
     )
-}
-
-/// The table of a record that has to be readable: one that somebody has just written.
-pub(crate) fn parse(record: &Record) -> Result<Table, Error> {
-    Table::parse(record.payload.clone()).map_err(|error| {
-        let (kind, message) = match error {
-            RecordError::Corrupt => (ErrorKind::Store, "the session is damaged"),
-            RecordError::Unsupported => (
-                ErrorKind::Unsupported,
-                "the session was written by a newer version",
-            ),
-        };
-        Error::with_source(kind, message, error)
-    })
 }

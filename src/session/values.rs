@@ -228,11 +228,7 @@ impl Session {
     #[doc(alias = "items")]
     #[doc(alias = "values")]
     pub fn iter(&self) -> impl Iterator<Item = Entry> + use<> {
-        let entry = |(key, value): (&str, &[u8])| Entry {
-            key: key.to_owned(),
-            value: value.into(),
-        };
-        let entries: Vec<Entry> = self.read(|draft| draft.data.iter().map(entry).collect());
+        let entries: Vec<Entry> = self.read(|draft| draft.data.iter().map(Entry::new).collect());
         entries.into_iter()
     }
 

@@ -8,11 +8,15 @@ use crate::{
     error::StoreError,
     id::RecordId,
     record::{Record, Version},
-    store::{Created, Rotated, SessionStore, Updated},
+    store::{
+        Created, Cursor, DeleteExpired, Page, Rotated, ScanSessions, SessionStore, StoredSession,
+        Updated, UserSessions,
+    },
     timestamp::Timestamp,
+    user::UserId,
 };
 
-/// Passes every call on to another store, and counts it.
+/// Passes every call on to another store, and counts it. It has the capabilities of that store.
 ///
 /// # Examples
 ///
@@ -41,6 +45,10 @@ pub struct Counts {
     pub rotate: u64,
     pub touch: u64,
     pub delete: u64,
+    pub sessions_of: u64,
+    pub delete_all_of: u64,
+    pub delete_expired: u64,
+    pub scan: u64,
 }
 
 impl<S> CountingStore<S> {
@@ -71,7 +79,11 @@ impl Counts {
     /// All calls together.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.load + self.create + self.update + self.rotate + self.touch + self.delete
+        let of_sessions =
+            self.load + self.create + self.update + self.rotate + self.touch + self.delete;
+        let of_capabilities =
+            self.sessions_of + self.delete_all_of + self.delete_expired + self.scan;
+        of_sessions + of_capabilities
     }
 }
 
@@ -121,5 +133,38 @@ impl<S: SessionStore> SessionStore for CountingStore<S> {
     async fn delete(&self, id: &RecordId) -> Result<bool, StoreError> {
         self.counts().delete += 1;
         self.inner.delete(id).await
+    }
+}
+
+#[async_trait]
+impl<S: UserSessions> UserSessions for CountingStore<S> {
+    async fn sessions_of(&self, user: &UserId) -> Result<Vec<StoredSession>, StoreError> {
+        self.counts().sessions_of += 1;
+        self.inner.sessions_of(user).await
+    }
+
+    async fn delete_all_of(
+        &self,
+        user: &UserId,
+        keep: Option<&RecordId>,
+    ) -> Result<u64, StoreError> {
+        self.counts().delete_all_of += 1;
+        self.inner.delete_all_of(user, keep).await
+    }
+}
+
+#[async_trait]
+impl<S: DeleteExpired> DeleteExpired for CountingStore<S> {
+    async fn delete_expired(&self, limit: usize) -> Result<u64, StoreError> {
+        self.counts().delete_expired += 1;
+        self.inner.delete_expired(limit).await
+    }
+}
+
+#[async_trait]
+impl<S: ScanSessions> ScanSessions for CountingStore<S> {
+    async fn scan(&self, after: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
+        self.counts().scan += 1;
+        self.inner.scan(after, limit).await
     }
 }

@@ -8,11 +8,16 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     id::RecordId,
     record::{Record, Version},
-    store::{Created, Rotated, SessionStore, Updated},
+    store::{
+        Created, Cursor, DeleteExpired, Page, Rotated, ScanSessions, SessionStore, StoredSession,
+        Updated, UserSessions,
+    },
     timestamp::Timestamp,
+    user::UserId,
 };
 
-/// Passes calls on to another store, until it is told to do something worse.
+/// Passes calls on to another store, until it is told to do something worse. It has the capabilities
+/// of that store.
 ///
 /// # Examples
 ///
@@ -50,7 +55,7 @@ pub enum Fault {
     SendTwice,
 }
 
-/// An operation of [`SessionStore`].
+/// An operation of [`SessionStore`] or of a capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "each is the operation of its name")]
 #[non_exhaustive]
@@ -61,6 +66,10 @@ pub enum Operation {
     Rotate,
     Touch,
     Delete,
+    SessionsOf,
+    DeleteAllOf,
+    DeleteExpired,
+    Scan,
 }
 
 #[derive(Debug, Default)]
@@ -219,5 +228,38 @@ impl<S: SessionStore> SessionStore for FaultyStore<S> {
 
     async fn delete(&self, id: &RecordId) -> Result<bool, StoreError> {
         self.pass(Operation::Delete, || self.inner.delete(id)).await
+    }
+}
+
+#[async_trait]
+impl<S: UserSessions> UserSessions for FaultyStore<S> {
+    async fn sessions_of(&self, user: &UserId) -> Result<Vec<StoredSession>, StoreError> {
+        let call = || self.inner.sessions_of(user);
+        self.pass(Operation::SessionsOf, call).await
+    }
+
+    async fn delete_all_of(
+        &self,
+        user: &UserId,
+        keep: Option<&RecordId>,
+    ) -> Result<u64, StoreError> {
+        let call = || self.inner.delete_all_of(user, keep);
+        self.pass(Operation::DeleteAllOf, call).await
+    }
+}
+
+#[async_trait]
+impl<S: DeleteExpired> DeleteExpired for FaultyStore<S> {
+    async fn delete_expired(&self, limit: usize) -> Result<u64, StoreError> {
+        let call = || self.inner.delete_expired(limit);
+        self.pass(Operation::DeleteExpired, call).await
+    }
+}
+
+#[async_trait]
+impl<S: ScanSessions> ScanSessions for FaultyStore<S> {
+    async fn scan(&self, after: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
+        let call = || self.inner.scan(after, limit);
+        self.pass(Operation::Scan, call).await
     }
 }

@@ -34,6 +34,7 @@ fn counts([load, create, update, rotate, touch, delete]: [u64; 6]) -> Counts {
         rotate,
         touch,
         delete,
+        ..Counts::default()
     }
 }
 

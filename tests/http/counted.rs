@@ -22,6 +22,10 @@ pub(crate) const NONE: Counts = Counts {
     rotate: 0,
     touch: 0,
     delete: 0,
+    sessions_of: 0,
+    delete_all_of: 0,
+    delete_expired: 0,
+    scan: 0,
 };
 
 pub(crate) struct Counted {

@@ -19,6 +19,7 @@ mod costs;
 mod counted;
 mod damage;
 mod detours;
+mod devices;
 mod django;
 mod drain;
 mod expiry;

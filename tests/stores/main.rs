@@ -16,3 +16,5 @@ mod model;
 mod mysql;
 mod postgres;
 mod sqlite;
+mod sweeper;
+mod wrappers;

@@ -34,7 +34,7 @@ use crate::{
 /// share of the bounds and an order of its own.
 ///
 /// Expired sessions are never served. They take room until they are met, evicted, or removed by
-/// [`delete_expired`](DeleteExpired::delete_expired).
+/// [`delete_expired`](DeleteExpired::delete_expired), as a [`Sweeper`](crate::Sweeper) does.
 ///
 /// Cheap to clone; clones are the same store. The bounds and the clock are chosen before the first
 /// clone is made.

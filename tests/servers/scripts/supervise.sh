@@ -8,8 +8,9 @@
 # With `--check` it only says whether the server is installed.
 
 set -uo pipefail
-# Ctrl-C and the end of a terminal are the owner's; the end of input tells when it is gone.
-trap '' INT TERM HUP QUIT
+# Ctrl-C and the end of a terminal are the owner's; the end of input tells when it is gone. A reply that it did not live to
+# read is no reason to die (PIPE).
+trap '' INT TERM HUP QUIT PIPE
 export LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 

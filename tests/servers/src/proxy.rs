@@ -315,7 +315,8 @@ async fn connection(
                     pump(from_server, to_client, Direction::ToClient, &state),
                 )
             } => end.err(),
-            _ = states.wait_for(|state| state.generation != generation) => {
+            // The guard that it waits for is dropped at once: it locks the state.
+            () = async { drop(states.wait_for(|state| state.generation != generation).await) } => {
                 count_cut(&state);
                 Some(End::Reset)
             }
@@ -368,7 +369,9 @@ async fn wait_while_held(direction: Direction, state: &watch::Sender<State>) {
     }
     let mut states = state.subscribe();
     state.send_modify(|state| *state.traffic.held(direction) += 1);
-    let _ = states.wait_for(|state| !state.orders.holds(direction)).await;
+    let _ = states
+        .wait_for(|state| !state.orders.holds(direction))
+        .await;
     state.send_modify(|state| *state.traffic.held(direction) -= 1);
 }
 

@@ -23,7 +23,11 @@ impl Script {
     /// Starts the server and answers with its port, too.
     pub(crate) fn start(name: &str, arguments: &[String]) -> Result<(Self, u16), String> {
         let mut child = Command::new("bash")
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name))
+            .arg(
+                Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .join("scripts")
+                    .join(name),
+            )
             .args(arguments)
             // Ctrl-C is sent to a group: not to the script, which has to clean up.
             .process_group(0)
@@ -45,7 +49,9 @@ impl Script {
         }
         script.folder = PathBuf::from(first);
         let ready = script.reply()?;
-        let port = ready.strip_prefix("ready ").and_then(|port| port.parse().ok());
+        let port = ready
+            .strip_prefix("ready ")
+            .and_then(|port| port.parse().ok());
         let port = port.ok_or_else(|| script.with_log(&ready))?;
         Ok((script, port))
     }
@@ -94,7 +100,9 @@ impl Drop for Script {
 fn lines_of(output: Option<impl std::io::Read + Send + 'static>) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
-        let lines = output.into_iter().flat_map(|output| BufReader::new(output).lines());
+        let lines = output
+            .into_iter()
+            .flat_map(|output| BufReader::new(output).lines());
         for line in lines.map_while(Result::ok) {
             if sender.send(line).is_err() {
                 break;
