@@ -1,5 +1,7 @@
 //! Sessions in a table of a database.
 
+mod capabilities;
+mod contention;
 mod dialect;
 mod failure;
 #[cfg(feature = "mysql")]
@@ -13,17 +15,14 @@ mod sqlite;
 mod statements;
 mod table;
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use sqlx::Pool;
 
 pub use self::table::{TableName, TableNameError};
 use self::{
+    contention::past_contention,
     dialect::{Dialect, Value, arguments},
     failure::{Cause, store_error},
     row::{Unreadable, values, version_values},
@@ -34,12 +33,8 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     id::RecordId,
     record::{Record, Version},
-    store::{
-        Created, Cursor, DeleteExpired, Page, Rotated, ScanSessions, SessionStore, StoredSession,
-        Updated, UserSessions,
-    },
+    store::{Created, Rotated, SessionStore, StoredSession, Updated},
     timestamp::Timestamp,
-    user::UserId,
 };
 
 /// Keeps sessions in a table of PostgreSQL. See [`SqlStore`].
@@ -399,73 +394,6 @@ impl<Db: Dialect> SessionStore for SqlStore<Db> {
     }
 }
 
-#[async_trait]
-impl<Db: Dialect> UserSessions for SqlStore<Db> {
-    async fn sessions_of(&self, user: &UserId) -> Result<Vec<StoredSession>, StoreError> {
-        let now = Value::Number(self.now().as_millis());
-        let values = [Value::Text(Some(user.as_str())), now];
-        Self::sessions(&self.rows(&self.statements().sessions_of, &values).await?)
-    }
-
-    async fn delete_all_of(
-        &self,
-        user: &UserId,
-        keep: Option<&RecordId>,
-    ) -> Result<u64, StoreError> {
-        // No id is empty.
-        let keep = keep.map_or(&[][..], |id| id.as_bytes());
-        let user = Value::Text(Some(user.as_str()));
-        let delete = |expires_after: i64| async move {
-            let values = [user, Value::Bytes(keep), Value::Number(expires_after)];
-            let text = &self.statements().delete_all_of;
-            let run = || async {
-                Db::delete_matching(&self.pool, text.sql(), arguments::<Db>(&values)?).await
-            };
-            let deleted = past_contention::<Db, _, _>(run).await;
-            deleted.map_err(store_error::<Db>)
-        };
-        let ended = delete(self.now().as_millis()).await?;
-        // Also those that have expired by this clock, but perhaps not by that of another node.
-        delete(i64::MIN).await?;
-        Ok(ended)
-    }
-}
-
-#[async_trait]
-impl<Db: Dialect> DeleteExpired for SqlStore<Db> {
-    async fn delete_expired(&self, limit: usize) -> Result<u64, StoreError> {
-        let now = Value::Number(self.now().as_millis());
-        let limit = Value::Number(i64::try_from(limit).unwrap_or(i64::MAX));
-        let text = &self.statements().delete_expired;
-        let deleted = self.execute(text, &[now, limit]).await;
-        deleted.map_err(store_error::<Db>)
-    }
-}
-
-#[async_trait]
-impl<Db: Dialect> ScanSessions for SqlStore<Db> {
-    /// A page in the order of the ids. The cursor is the last id of the page before. Expired rows
-    /// count towards the limit.
-    async fn scan(&self, after: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
-        let after = after.map_or(&[][..], Cursor::as_bytes);
-        if !after.is_empty() && after.len() != RecordId::LEN {
-            let problem = "the cursor is not one of this store";
-            return Err(StoreError::new(Db::STORE, StoreErrorKind::Other, problem));
-        }
-        let now = self.now();
-        let limit = limit.max(1);
-        let limit_value = Value::Number(i64::try_from(limit).unwrap_or(i64::MAX));
-        let values = [Value::Bytes(after), limit_value];
-        let rows = self.rows(&self.statements().scan, &values).await?;
-        let last = rows.last().filter(|_| rows.len() == limit);
-        let next = last.map(|row| Db::bytes(row, 0).map(Cursor::from_bytes));
-        let next = next.transpose().map_err(store_error::<Db>)?;
-        let mut sessions = Self::sessions(&rows)?;
-        sessions.retain(|session| !session.record.is_expired(now));
-        Ok(Page { sessions, next })
-    }
-}
-
 fn read<Db: Dialect>(row: &Db::Row) -> Result<StoredSession, StoreError> {
     row::read::<Db>(row).map_err(|unreadable| match unreadable {
         Unreadable::Damaged(column) => {
@@ -474,27 +402,6 @@ fn read<Db: Dialect>(row: &Db::Row) -> Result<StoredSession, StoreError> {
         }
         Unreadable::Driver(error) => store_error::<Db>(error),
     })
-}
-
-/// Sends a statement again that was undone because it met others.
-async fn past_contention<Db, T, F>(run: impl Fn() -> F) -> Result<T, sqlx::Error>
-where
-    Db: Dialect,
-    F: Future<Output = Result<T, sqlx::Error>>,
-{
-    let started = Instant::now();
-    let mut pause_max = PAUSE_MIN;
-    loop {
-        let done = run().await;
-        let met = matches!(&done, Err(error) if Cause::of::<Db>(error) == Cause::Contention);
-        if !met || started.elapsed() > CONTENTION_TIME_MAX {
-            return done;
-        }
-        // Without random bits they meet again at the same time; the next pause is longer.
-        let random = getrandom::u32().unwrap_or(u32::MAX);
-        tokio::time::sleep(pause_max.mul_f64(f64::from(random) / f64::from(u32::MAX))).await;
-        pause_max = (pause_max * 2).min(PAUSE_MAX);
-    }
 }
 
 fn unsettled<Db: Dialect>() -> StoreError {
@@ -507,12 +414,3 @@ const SCHEMA_VERSION: i64 = 1;
 
 /// How often an operation starts anew because its statements saw different states.
 const ROUNDS_MAX: u32 = 4;
-
-/// How long statements that were undone are sent again: as long as the layer waits by default.
-const CONTENTION_TIME_MAX: Duration = Duration::from_secs(2);
-
-/// The first pause is up to this long: what a few statements take.
-const PAUSE_MIN: Duration = Duration::from_millis(2);
-
-/// No pause is longer than this.
-const PAUSE_MAX: Duration = Duration::from_millis(100);

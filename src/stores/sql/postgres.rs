@@ -7,7 +7,7 @@ use sqlx::{Pool, Postgres, error::DatabaseError, postgres::PgArguments};
 use super::{
     SCHEMA_VERSION,
     dialect::{Dialect, Sql, driver},
-    failure::{Cause, is_about_data, sqlstate},
+    failure::{Cause, sqlstate},
     table::TableName,
 };
 
@@ -90,10 +90,6 @@ impl Dialect for Postgres {
 
     fn code(error: &dyn DatabaseError) -> Cow<'_, str> {
         sqlstate(error)
-    }
-
-    fn may_quote(error: &dyn DatabaseError) -> bool {
-        is_about_data(&sqlstate(error))
     }
 
     /// A row whose key has changed is followed to its new version.

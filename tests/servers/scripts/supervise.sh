@@ -103,7 +103,9 @@ start_again() {
 start() {
   program=()
   arguments "$port"
-  "${as_user[@]}" "${program[@]}" </dev/null >log 2>&1 &
+  # Emptied here, not by the process that begins: `ready` must not find what the last one wrote.
+  : >log
+  "${as_user[@]}" "${program[@]}" </dev/null >>log 2>&1 &
   server=$!
   local deadline=$((SECONDS + start_seconds))
   until ready 2>/dev/null; do
