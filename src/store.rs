@@ -68,7 +68,8 @@ use crate::{
 /// end up with N changes in the record.
 ///
 /// **C11 Cancellation is safe.** The future of any operation may be dropped at any await. The
-/// record is then as before the operation or as after it, and the store goes on to work.
+/// record is then as before the operation or as after it, never in between, and the store goes on to
+/// work. What was sent to a server may take effect a little after the drop.
 ///
 /// **C12 Quiet errors.** An error names the store and keeps the driver's error as its source; its
 /// text, its source's text and the `Debug` of the store hold no id, no payload, no password.

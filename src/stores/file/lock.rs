@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs::{File, TryLockError},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 
@@ -226,11 +226,6 @@ pub(super) async fn exclusively<T: Send + 'static>(
     let claim = Arc::new(claim);
     let started = Instant::now();
     loop {
-        let mut attempt = Attempt {
-            tree,
-            claim: &claim,
-            finished: false,
-        };
         let (shared_tree, shared_claim) = (Arc::clone(tree), Arc::clone(&claim));
         let outcome = blocking(move || {
             let held = Held::try_take(&shared_tree, &shared_claim, &mut guards)?;
@@ -240,7 +235,6 @@ pub(super) async fn exclusively<T: Send + 'static>(
             })
         })
         .await;
-        attempt.finished = true;
         match outcome? {
             Ok(answer) => return Ok(answer),
             Err(unchanged) => (guards, work) = unchanged,
@@ -249,34 +243,6 @@ pub(super) async fn exclusively<T: Send + 'static>(
             return Err(unavailable("another process holds a lock for too long"));
         }
         sleep(LOCK_RETRY).await;
-    }
-}
-
-/// Says on its drop that work may go on whose future has been dropped, unless it is finished.
-struct Attempt<'a> {
-    tree: &'a Tree,
-    claim: &'a Claim,
-    finished: bool,
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        if !self.finished {
-            for stripe in &self.claim.records {
-                self.tree.abandoned[usize::from(*stripe)].store(true, Ordering::SeqCst);
-            }
-        }
-    }
-}
-
-/// Waits for work on that id whose future has been dropped, so that a read that comes after the drop
-/// sees the record as it stays. Usually there is none, and nothing to wait for.
-pub(super) async fn settled(tree: &Tree, id: &RecordId) {
-    let stripe = usize::from(stripe_of(id));
-    if tree.abandoned[stripe].load(Ordering::SeqCst) {
-        // Work holds this lock from before it begins until it is done.
-        let _guard = tree.record_locks[stripe].lock().await;
-        tree.abandoned[stripe].store(false, Ordering::SeqCst);
     }
 }
 

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 
 use self::{
     fault::STORE,
-    lock::{Claim, Held, exclusively, settled},
+    lock::{Claim, Held, exclusively},
     tree::{RECORD_FILE_MAX, Tree},
 };
 use crate::{
@@ -156,7 +156,6 @@ impl fmt::Debug for FileStore {
 #[async_trait]
 impl SessionStore for FileStore {
     async fn load(&self, id: &RecordId) -> Result<Option<Record>, StoreError> {
-        settled(&self.tree, id).await;
         let (store, id) = (self.clone(), *id);
         blocking(move || {
             store.tree.check_presence()?;

@@ -4,10 +4,7 @@ use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf, absolute},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU8},
-    },
+    sync::{Arc, atomic::AtomicU8},
 };
 
 use data_encoding::HEXLOWER;
@@ -44,8 +41,6 @@ pub(super) struct Tree {
     users: Folder,
     /// One for each folder below `records`, taken before its file lock.
     pub(super) record_locks: Vec<Arc<Mutex<Synced>>>,
-    /// Whether work goes on there, or went on, whose future has been dropped.
-    pub(super) abandoned: Vec<AtomicBool>,
     /// The same locks for `users`.
     pub(super) user_locks: Vec<Arc<Mutex<Synced>>>,
     /// Where the last sweep stopped.
@@ -78,7 +73,6 @@ impl Tree {
             records,
             users,
             record_locks: locks(),
-            abandoned: (0..=u8::MAX).map(|_| AtomicBool::new(false)).collect(),
             user_locks: locks(),
             swept: AtomicU8::new(0),
         };

@@ -378,7 +378,9 @@ pub async fn c11_a_cancelled_call_leaves_before_or_after(store: Shared) {
             Some(record) => (id, record),
             None => (new, load(store, &new).await.expect("never lost")),
         };
-        assert!([&present, &moved].contains(&&record), "{polls}: {record:?}");
+        // A server may come to the dropped update only now.
+        let possible = [&before, &after, &moved];
+        assert!(possible.contains(&&record), "{polls}: {record:?}");
 
         cancel_after(polls, store.touch(&live, later(), record.version)).await;
         cancel_after(polls, store.load(&live)).await;
