@@ -22,7 +22,9 @@
 //! $ curl -c laptop -b laptop -X POST $site/logout
 //! ```
 //!
-//! The forms have no tokens: `SameSite=Lax` keeps the cookie out of what other sites post.
+//! The forms have no tokens: `SameSite=Lax` keeps the cookie out of what other sites post. It does not
+//! keep them from posting a login of their own, nor neighbours under the same domain from anything: an
+//! application that has to fear that adds tokens, or looks at `Sec-Fetch-Site`.
 
 mod database;
 mod devices;

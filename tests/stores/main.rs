@@ -11,6 +11,8 @@ mod file;
 mod file_faults;
 #[cfg(unix)]
 mod file_processes;
+#[cfg(unix)]
+mod file_sweep;
 mod memory;
 mod model;
 mod mysql;

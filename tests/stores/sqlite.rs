@@ -6,7 +6,7 @@ use tower_keep::{
     testing::{conformance_tests, delete_expired_tests, scan_sessions_tests, user_sessions_tests},
 };
 
-use crate::model::model_tests;
+use crate::{model::model_tests, support::TestStore};
 
 /// A database in memory is one connection's own, and goes with it. A request that is dropped while
 /// the pool tests the connection would close it.
@@ -26,6 +26,22 @@ async fn migrated(pool: SqlitePool) -> SqliteStore {
     let store = SqliteStore::new(pool);
     store.migrate().await.unwrap();
     store
+}
+
+/// The file can not be made.
+fn unreachable() -> SqliteStore {
+    let pool = SqlitePoolOptions::new().connect_lazy("sqlite:/nowhere/sessions.sqlite?mode=rwc");
+    SqliteStore::new(pool.unwrap())
+}
+
+mod file {
+    use super::*;
+
+    conformance_tests!(TestStore::named("sqlite"), unreachable = unreachable());
+    user_sessions_tests!(TestStore::named("sqlite"));
+    delete_expired_tests!(TestStore::named("sqlite"));
+    scan_sessions_tests!(TestStore::named("sqlite"));
+    model_tests!(|clock| async move { TestStore::named("sqlite").with_clock(clock) });
 }
 
 mod memory {

@@ -69,7 +69,14 @@ impl TestStore {
     ///
     /// If the variable names no store.
     pub fn new() -> Self {
-        let (which, folder) = match &*env::var(CHOICE).unwrap_or("memory".to_owned()) {
+        Self::named(&env::var(CHOICE).unwrap_or("memory".to_owned()))
+    }
+
+    /// # Panics
+    ///
+    /// If it names no store.
+    pub fn named(name: &str) -> Self {
+        let (which, folder) = match name {
             "memory" => (Which::Memory(MemoryStore::new()), None),
             #[cfg(unix)]
             "file" => {
@@ -84,7 +91,7 @@ impl TestStore {
             }
             "postgres" => (Which::Postgres(postgres(CONNECTIONS_MAX)), None),
             "mysql" => (Which::MySql(mysql(CONNECTIONS_MAX)), None),
-            other => panic!("{CHOICE} is {other:?}, which is no store"),
+            other => panic!("{other:?}, as in {CHOICE}, is no store"),
         };
         Self { which, folder }
     }

@@ -11,7 +11,7 @@ use crate::{
     database::{
         CONNECTIONS, mariadb_pool, mariadb_server, postgres_pool, postgres_server, sqlite_file_pool,
     },
-    fill,
+    fill, is_wanted,
     measure::{median, micros},
 };
 
@@ -24,9 +24,15 @@ pub async fn run() {
         SIZES[0]
     );
     println!("|---|---:|---:|---:|");
-    postgres().await;
-    mariadb().await;
-    sqlite().await;
+    if is_wanted("postgres") {
+        postgres().await;
+    }
+    if is_wanted("mariadb") {
+        mariadb().await;
+    }
+    if is_wanted("sqlite") {
+        sqlite().await;
+    }
 }
 
 /// The same for each database, whose pools and stores have nothing in common by type.

@@ -1,7 +1,8 @@
 //! What the SQL stores cost: beside the raw calls of their drivers, beside the stores of tower-sessions, in tables of
 //! any size, and while expired sessions are swept out.
 //!
-//! `cargo run --release -- reads|growth|sweep` here. It starts servers of its own; PostgreSQL and MariaDB have to be
+//! `cargo run --release -- reads|growth|sweep` here; `reads` and `growth` take the name of one database (`postgres`,
+//! `mariadb`, `sqlite`) and otherwise measure all. It starts servers of its own; PostgreSQL and MariaDB have to be
 //! installed.
 
 mod contender;
@@ -24,6 +25,13 @@ async fn main() {
         Some("reads") => reads::run().await,
         Some("growth") => growth::run().await,
         Some("sweep") => sweep::run().await,
-        _ => eprintln!("usage: cargo run --release -- reads|growth|sweep"),
+        _ => {
+            eprintln!("usage: cargo run --release -- reads|growth|sweep [postgres|mariadb|sqlite]")
+        }
     }
+}
+
+/// Whether that database is to be measured.
+fn is_wanted(database: &str) -> bool {
+    env::args().nth(2).is_none_or(|wanted| wanted == database)
 }

@@ -9,6 +9,7 @@ use crate::{
     database::{
         CONNECTIONS, mariadb, mariadb_server, postgres, postgres_server, sqlite_file, sqlite_memory,
     },
+    is_wanted,
     measure::{SESSIONS, measure, populate},
     turns::Turns,
 };
@@ -21,44 +22,52 @@ pub async fn run() {
         "| database | callers | operation | floor | ours | peer | ours to floor | ours to peer |"
     );
     println!("|---|---:|---|---:|---:|---:|---:|---:|");
-    let postgresql = postgres_server().await;
-    for (name, tested) in [("PostgreSQL", true), ("PostgreSQL, untested", false)] {
-        let contenders = postgres(&postgresql.url(), CONNECTIONS, tested).await;
-        compare(name, &contenders, SERVER_OPERATIONS).await;
-        clear_postgres(&postgresql.url()).await;
+    let tests = [(true, ""), (false, ", untested")];
+    if is_wanted("postgres") {
+        let server = postgres_server().await;
+        for (tested, mark) in tests {
+            let contenders = postgres(&server.url(), CONNECTIONS, tested).await;
+            compare(&format!("PostgreSQL{mark}"), &contenders, SERVER_OPERATIONS).await;
+            clear_postgres(&server.url()).await;
+        }
+        count_header();
+        for (tested, mark) in tests {
+            let turns = Turns::to(server.port()).await;
+            let contenders = postgres(&server.url_at(turns.port), 1, tested).await;
+            count(&format!("PostgreSQL{mark}"), &contenders, &turns).await;
+            clear_postgres(&server.url()).await;
+        }
     }
-    let maria = mariadb_server().await;
-    for (name, tested) in [("MariaDB", true), ("MariaDB, untested", false)] {
-        let contenders = mariadb(&maria.url(), CONNECTIONS, tested).await;
-        compare(name, &contenders, SERVER_OPERATIONS).await;
-        clear_mariadb(&maria.url()).await;
+    if is_wanted("mariadb") {
+        let server = mariadb_server().await;
+        for (tested, mark) in tests {
+            let contenders = mariadb(&server.url(), CONNECTIONS, tested).await;
+            compare(&format!("MariaDB{mark}"), &contenders, SERVER_OPERATIONS).await;
+            clear_mariadb(&server.url()).await;
+        }
+        count_header();
+        for (tested, mark) in tests {
+            let turns = Turns::to(server.port()).await;
+            let contenders = mariadb(&server.url_at(turns.port), 1, tested).await;
+            count(&format!("MariaDB{mark}"), &contenders, &turns).await;
+            clear_mariadb(&server.url()).await;
+        }
     }
-    let folder = TempDir::new().expect("a folder");
-    compare(
-        "SQLite, file",
-        &sqlite_file(&folder).await,
-        SQLITE_OPERATIONS,
-    )
-    .await;
-    compare("SQLite, memory", &sqlite_memory().await, SQLITE_OPERATIONS).await;
+    if is_wanted("sqlite") {
+        let folder = TempDir::new().expect("a folder");
+        let in_file = sqlite_file(&folder).await;
+        compare("SQLite, file", &in_file, SQLITE_OPERATIONS).await;
+        let in_memory = sqlite_memory().await;
+        compare("SQLite, memory", &in_memory, SQLITE_OPERATIONS).await;
+    }
+}
 
+fn count_header() {
     println!(
         "\nhow often an operation of one caller waits for the server, the pool's own questions included\n"
     );
     println!("| database | operation | floor | ours | peer |");
     println!("|---|---|---:|---:|---:|");
-    for (name, tested) in [("PostgreSQL", true), ("PostgreSQL, untested", false)] {
-        let turns = Turns::to(postgresql.port()).await;
-        let url = postgresql.url_at(turns.port);
-        count(name, &postgres(&url, 1, tested).await, &turns).await;
-        clear_postgres(&postgresql.url()).await;
-    }
-    for (name, tested) in [("MariaDB", true), ("MariaDB, untested", false)] {
-        let turns = Turns::to(maria.port()).await;
-        let url = maria.url_at(turns.port);
-        count(name, &mariadb(&url, 1, tested).await, &turns).await;
-        clear_mariadb(&maria.url()).await;
-    }
 }
 
 /// A row for each operation and number of callers. "untested": the pool does not test a connection before it hands

@@ -156,15 +156,34 @@ impl<'a> Held<'a> {
         if let Some(user) = after.filter(|user| before != Some(user)) {
             users::note(self.tree, user, id)?;
         }
-        let stripe = self.stripe(id)?;
-        let shelf = stripe.shelf(&shelf_of(id))?;
-        stripe
-            .folder
-            .put(&shelf, &id.to_hex(), &record.to_bytes())?;
+        if let Err(error) = self.write(id, record) {
+            // Whoever tries again does so under another id: what is noted for this one would stay.
+            if let Some(user) = after.filter(|user| before != Some(user)) {
+                let is_there = self
+                    .read(id)
+                    .is_ok_and(|found| found.as_ref() == Some(record));
+                if !is_there {
+                    users::forget(self.tree, user, id);
+                }
+            }
+            return Err(error);
+        }
         if let Some(user) = before.filter(|user| after != Some(user)) {
             users::forget(self.tree, user, id);
         }
         Ok(())
+    }
+
+    fn write(&mut self, id: &RecordId, record: &Record) -> Result<(), StoreError> {
+        let stripe = self.stripe(id)?;
+        let shelf = stripe.shelf(&shelf_of(id))?;
+        stripe.folder.put(&shelf, &id.to_hex(), &record.to_bytes())
+    }
+
+    /// Makes sure that what lies in the place of that id is on the disk: somebody may have put it
+    /// there who was killed before it was.
+    pub(super) fn sync(&mut self, id: &RecordId) -> Result<(), StoreError> {
+        self.stripe(id)?.shelf(&shelf_of(id))?.sync()
     }
 
     /// Removes what lies in the place of that id, for good when this returns. Answers whether there
@@ -222,22 +241,23 @@ pub(super) async fn exclusively<T: Send + 'static>(
     claim: Claim,
     mut work: impl FnOnce(&mut Held<'_>) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    let mut guards = Guards::take(tree, &claim).await;
     let claim = Arc::new(claim);
     let started = Instant::now();
     loop {
+        // Given back between attempts: others may want only a part of it.
+        let mut guards = Guards::take(tree, &claim).await;
         let (shared_tree, shared_claim) = (Arc::clone(tree), Arc::clone(&claim));
         let outcome = blocking(move || {
             let held = Held::try_take(&shared_tree, &shared_claim, &mut guards)?;
             Ok(match held {
                 Some(mut held) => Ok(work(&mut held)?),
-                None => Err((guards, work)),
+                None => Err(work),
             })
         })
         .await;
         match outcome? {
             Ok(answer) => return Ok(answer),
-            Err(unchanged) => (guards, work) = unchanged,
+            Err(unchanged) => work = unchanged,
         }
         if started.elapsed() > LOCK_WAIT_MAX {
             return Err(unavailable("another process holds a lock for too long"));

@@ -10,6 +10,7 @@ mod walk;
 use std::{fmt, path::Path, sync::Arc};
 
 use async_trait::async_trait;
+use tokio::task::AbortHandle;
 
 use self::{
     fault::STORE,
@@ -170,10 +171,13 @@ impl SessionStore for FileStore {
         self.exclusively(Claim::records([&id]), move |held, now| {
             let present = held.read(&id)?;
             match &present {
-                Some(present) if !present.is_expired(now) => Ok(match present.version {
-                    version if version == record.version => Created::Done,
-                    _ => Created::Exists,
-                }),
+                Some(present) if !present.is_expired(now) => {
+                    if present.version != record.version {
+                        return Ok(Created::Exists);
+                    }
+                    held.sync(&id)?;
+                    Ok(Created::Done)
+                }
                 _ => {
                     held.put(&id, present.as_ref(), &record)?;
                     Ok(Created::Done)
@@ -194,7 +198,10 @@ impl SessionStore for FileStore {
         self.exclusively(Claim::records([&id]), move |held, now| {
             match live(held.read(&id)?, now) {
                 None => Ok(Updated::Gone),
-                Some(present) if present.version == record.version => Ok(Updated::Done),
+                Some(present) if present.version == record.version => {
+                    held.sync(&id)?;
+                    Ok(Updated::Done)
+                }
                 Some(present) if present.version != expected => Ok(Updated::Conflict(present)),
                 Some(present) => {
                     held.put(&id, Some(&present), &record)?;
@@ -272,6 +279,10 @@ fn rotate(
 ) -> Result<Rotated, StoreError> {
     let (old, new) = ids;
     let target = held.read(new)?;
+    if old == new {
+        let live = live(target, now).is_some();
+        return Ok(if live { Rotated::Exists } else { Rotated::Gone });
+    }
     let source = live(held.read(old)?, now);
     let user = source.as_ref().and_then(|source| source.user.clone());
     match target.as_ref().filter(|target| !target.is_expired(now)) {
@@ -282,6 +293,7 @@ fn rotate(
                 Ok(Rotated::Conflict(source))
             }
             _ => {
+                held.sync(new)?;
                 held.remove(old, user.as_ref())?;
                 Ok(Rotated::Done)
             }
@@ -312,15 +324,27 @@ fn check_size(record: &Record) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Runs a piece of work where it may wait for the disk. It runs to its end, also if this future is
-/// dropped.
+/// Runs a piece of work where it may wait for the disk. Once begun it runs to its end, also if this
+/// future is dropped.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    match tokio::task::spawn_blocking(work).await {
+    let task = tokio::task::spawn_blocking(work);
+    let _unless_begun = Abort(task.abort_handle());
+    match task.await {
         Ok(answer) => answer,
         // The text of a panic may hold anything.
         Err(error) if error.is_panic() => Err(fault::refused("the work has panicked")),
         Err(_) => Err(fault::unavailable("the runtime is at its end")),
+    }
+}
+
+/// Takes work out of the queue that nobody waits for any more. A disk that hangs would otherwise find
+/// all of it when it returns.
+struct Abort(AbortHandle);
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

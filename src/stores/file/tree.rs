@@ -30,6 +30,7 @@ use crate::{
 /// records/ab/lock                 locks all below `records/ab` for a writer
 /// records/ab/cd/abcd…             a record, under the 64 digits of its id
 /// records/ab/new-…                a record that is being written
+/// lock                            tells whose the folder is
 /// users/01/lock                   locks the sessions of those users against rotation
 /// users/01/0123…/abcd…            an empty file: this user (by SHA-256) may have this record
 /// ```
@@ -50,10 +51,11 @@ pub(super) struct Tree {
 impl Tree {
     pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
         let path = absolute(folder).map_err(failed("looking for the folder of the store"))?;
-        let root = open_root(&path)?;
+        let (root, own) = open_root(&path)?;
         let records = root.made_child(RECORDS)?;
         let users = root.made_child(USERS)?;
         for part in [&records, &users] {
+            check_owner(part, own)?;
             for stripe in 0..=u8::MAX {
                 part.made_child(&hex(&[stripe]))?;
             }
@@ -180,39 +182,50 @@ pub(super) fn parse_id(name: &str) -> Option<RecordId> {
     bytes.try_into().ok().map(RecordId::from_bytes)
 }
 
-fn open_root(path: &Path) -> Result<Folder, StoreError> {
-    let mut builder = fs::DirBuilder::new();
-    match builder.mode(OWNER_ALONE).create(path) {
+/// The folder, and the user whose it and this process are.
+fn open_root(path: &Path) -> Result<(Folder, u32), StoreError> {
+    let made = match fs::DirBuilder::new().mode(OWNER_ALONE).create(path) {
         Ok(()) => {
             // Whatever the umask has taken away.
             let own = fs::Permissions::from_mode(OWNER_ALONE);
             fs::set_permissions(path, own).map_err(failed("setting the mode of the folder"))?;
-            sync_parent(path)?;
+            true
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
         Err(error) => return Err(failed("making the folder of the store")(error)),
+    };
+    match sync_parent(path) {
+        // Whoever has made it has had the right to.
+        Err(_) if !made => {}
+        synced => synced?,
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = open(path, flags, Mode::empty()).map_err(failed("opening the store's folder"))?;
-    let root = fs::File::from(root);
-    let found = root
+    let root = Folder::from_file(root.into());
+    // A file that this process makes tells whose process it is, and that it may make files there.
+    let probe = root.lock_file()?;
+    let own = probe.metadata().map_err(failed("looking at a lock"))?;
+    check_owner(&root, own.uid())?;
+    Ok((root, own.uid()))
+}
+
+/// Whether nobody else can put anything into a folder of the store.
+fn check_owner(folder: &Folder, own: u32) -> Result<(), StoreError> {
+    let found = folder
+        .as_file()
         .metadata()
         .map_err(failed("looking at the store's folder"))?;
     if found.mode() & WRITABLE_BY_OTHERS != 0 {
         return Err(refused(
-            "the store's folder can be written by others than its owner: `chmod go-w` it, or choose a folder of the application's own",
+            "the store's folder can be written by others than its owner: `chmod -R go-w` it, or choose a folder of the application's own",
         ));
     }
-    let root = Folder::from_file(root);
-    // A file that this process makes tells whose process it is, and that it may make files there.
-    let probe = root.lock_file()?;
-    let own = probe.metadata().map_err(failed("looking at a lock"))?;
-    if own.uid() != found.uid() {
+    if found.uid() != own {
         return Err(refused(
-            "the store's folder belongs to another user: run as that user, or `chown` it",
+            "the store's folder belongs to another user: run as that user, or `chown -R` it",
         ));
     }
-    Ok(root)
+    Ok(())
 }
 
 fn sync_parent(path: &Path) -> Result<(), StoreError> {

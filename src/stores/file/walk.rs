@@ -9,7 +9,9 @@ use super::{
     fault::refused,
     folder::{Folder, is_leftover},
     lock::{Claim, Held, exclusively},
-    tree::{Tree, is_damage, parse_byte, parse_id, read_head, read_record, shelf_of, stripe_of},
+    tree::{
+        Tree, hex, is_damage, parse_byte, parse_id, read_head, read_record, shelf_of, stripe_of,
+    },
     users::{forget, report_damage},
 };
 use crate::{
@@ -27,28 +29,51 @@ impl DeleteExpired for FileStore {
     /// reads the first 305 bytes of a record at most.
     async fn delete_expired(&self, limit: usize) -> Result<u64, StoreError> {
         let mut left = limit;
+        let mut failure = None;
         let start = self.tree.swept.load(Ordering::Relaxed);
         for stripe in (0..=u8::MAX).map(|step| start.wrapping_add(step)) {
-            loop {
-                if left == 0 {
-                    self.tree.swept.store(stripe, Ordering::Relaxed);
-                    return Ok(limit as u64);
-                }
+            if left == 0 {
+                break;
+            }
+            match self.sweep(stripe, left).await {
+                Ok(removed) => left -= removed,
+                // What is wrong with one part does not keep the others from being swept.
+                Err(error) => failure = Some(error),
+            }
+            // A call that is cut goes on behind what it has seen to its end.
+            let next = if left == 0 {
+                stripe
+            } else {
+                stripe.wrapping_add(1)
+            };
+            self.tree.swept.store(next, Ordering::Relaxed);
+        }
+        match failure {
+            Some(error) if left > 0 => Err(error),
+            _ => Ok((limit - left) as u64),
+        }
+    }
+}
+
+impl FileStore {
+    /// Removes up to so many expired records of a stripe.
+    async fn sweep(&self, stripe: u8, limit: usize) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        loop {
+            let (store, left) = (self.clone(), limit - removed);
+            let find = move || Expired::find(&store.tree, stripe, left, store.now());
+            let found = blocking(find).await?;
+            let is_all = found.ids.len() < left;
+            if !found.is_empty() {
                 let store = self.clone();
-                let find = move || Expired::find(&store.tree, stripe, left, store.now());
-                let found = blocking(find).await?;
-                let all = found.ids.len() < left;
-                if !found.is_empty() {
-                    let store = self.clone();
-                    let remove = move |held: &mut Held<'_>| found.remove(held, stripe, store.now());
-                    left -= exclusively(&self.tree, Claim::stripes([stripe]), remove).await?;
-                }
-                if all {
-                    break;
-                }
+                let remove = move |held: &mut Held<'_>| found.remove(held, stripe, store.now());
+                removed += exclusively(&self.tree, Claim::stripes([stripe]), remove).await?;
+            }
+            // Of a part, somebody else may have removed some meanwhile.
+            if is_all || removed == limit {
+                return Ok(removed);
             }
         }
-        Ok((limit - left) as u64)
     }
 }
 
@@ -68,8 +93,8 @@ impl Expired {
             leftovers: names.iter().any(|name| is_leftover(name)),
         };
         for shelf in shelves(&folder, &names, None) {
-            let shelf = shelf?;
-            for id in ids(&shelf, stripe, None)? {
+            let (byte, shelf) = shelf?;
+            for id in ids(&shelf, [stripe, byte], None)? {
                 if found.ids.len() == limit {
                     return Ok(found);
                 }
@@ -170,8 +195,8 @@ impl Looked {
         let folder = tree.records(stripe)?;
         let after = self.last.filter(|last| stripe_of(last) == stripe);
         for shelf in shelves(&folder, &folder.names()?, after.as_ref()) {
-            let shelf = shelf?;
-            for id in ids(&shelf, stripe, after.as_ref())? {
+            let (byte, shelf) = shelf?;
+            for id in ids(&shelf, [stripe, byte], after.as_ref())? {
                 match read_record(&shelf, &id) {
                     Ok(Some(record)) if !record.is_expired(now) => {
                         self.sessions.push(StoredSession { id, record });
@@ -191,29 +216,30 @@ impl Looked {
     }
 }
 
-/// The folders of a stripe in order, from the one of an id on.
+/// The folders of a stripe in order with their bytes, from the one of an id on.
 fn shelves<'a>(
     stripe: &'a Folder,
     names: &'a [String],
     from: Option<&RecordId>,
-) -> impl Iterator<Item = Result<Folder, StoreError>> + 'a {
+) -> impl Iterator<Item = Result<(u8, Folder), StoreError>> + 'a {
     let first = from.map_or(0, |id| id.as_bytes()[1]);
-    let wanted = move |name: &&String| parse_byte(name).is_some_and(|shelf| shelf >= first);
-    names
-        .iter()
-        .filter(wanted)
-        .filter_map(|name| stripe.child(name).transpose())
+    let bytes = names.iter().filter_map(|name| parse_byte(name));
+    bytes.filter(move |byte| *byte >= first).filter_map(|byte| {
+        let shelf = stripe.child(&hex(&[byte])).transpose()?;
+        Some(shelf.map(|shelf| (byte, shelf)))
+    })
 }
 
-/// The ids in a folder in order, from behind one on.
+/// The ids in a folder in order, from behind one on. What lies in the wrong folder is no session.
 fn ids(
     shelf: &Folder,
-    stripe: u8,
+    place: [u8; 2],
     after: Option<&RecordId>,
 ) -> Result<impl Iterator<Item = RecordId>, StoreError> {
     let after = after.copied();
     let names = shelf.names()?.into_iter();
     Ok(names
         .filter_map(|name| parse_id(&name))
-        .filter(move |id| stripe_of(id) == stripe && after.is_none_or(|after| *id > after)))
+        .filter(move |id| id.as_bytes().starts_with(&place))
+        .filter(move |id| after.is_none_or(|after| *id > after)))
 }

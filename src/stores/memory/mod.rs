@@ -194,7 +194,9 @@ impl MemoryStore {
             None => from.peek(new),
         };
         match target.filter(|target| is_live(target, now)) {
-            Some(target) if target.version == record.version => return Rotated::Done,
+            Some(target) if old != new && target.version == record.version => {
+                return Rotated::Done;
+            }
             Some(_) => return Rotated::Exists,
             None => {}
         }

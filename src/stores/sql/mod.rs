@@ -319,6 +319,10 @@ impl<Db: Dialect> SessionStore for SqlStore<Db> {
         record: &Record,
         expected: Version,
     ) -> Result<Rotated, StoreError> {
+        if old == new {
+            let live = self.load(old).await?.is_some();
+            return Ok(if live { Rotated::Exists } else { Rotated::Gone });
+        }
         let [a, b, c, d, e, f, g] = values(record);
         let [revision, token] = version_values(&expected);
         let [old_value, new_value] = [old, new].map(|id| Value::Bytes(id.as_bytes()));
@@ -328,11 +332,7 @@ impl<Db: Dialect> SessionStore for SqlStore<Db> {
             let values = [
                 new_value, a, b, c, d, e, f, g, old_value, revision, token, now_value,
             ];
-            let moved = match old == new {
-                true => Ok(0),
-                false => self.execute(&self.statements().rotate, &values).await,
-            };
-            match moved {
+            match self.execute(&self.statements().rotate, &values).await {
                 Ok(0) => {}
                 Ok(_) => return Ok(Rotated::Done),
                 Err(error) if Cause::of::<Db>(&error) == Cause::Taken => {
@@ -383,13 +383,16 @@ impl<Db: Dialect> SessionStore for SqlStore<Db> {
 
     async fn delete(&self, id: &RecordId) -> Result<bool, StoreError> {
         let now = Value::Number(self.now().as_millis());
-        let values = [Value::Bytes(id.as_bytes()), now];
-        let deleted = self.execute(&self.statements().delete, &values).await;
+        let id = Value::Bytes(id.as_bytes());
+        let deleted = self
+            .execute(&self.statements().delete_if_live, &[id, now])
+            .await;
         if deleted.map_err(store_error::<Db>)? > 0 {
             return Ok(true);
         }
-        // Expired by this clock, but perhaps not by that of another node.
-        self.remove_expired(id).await?;
+        // Also what has expired by this clock, but perhaps not by that of another node.
+        let deleted = self.execute(&self.statements().delete, &[id]).await;
+        deleted.map_err(store_error::<Db>)?;
         Ok(false)
     }
 }

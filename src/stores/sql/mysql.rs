@@ -114,7 +114,9 @@ impl Dialect for MySql {
         arguments: MySqlArguments,
     ) -> Result<u64, sqlx::Error> {
         let mut connection = pool.acquire().await?;
-        // For the next transaction only, which is the statement below.
+        // The level is for the next transaction, which is the statement below. If that is not reached,
+        // it must not be a transaction of the application's.
+        connection.close_on_drop();
         sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             .execute(&mut *connection)
             .await?;

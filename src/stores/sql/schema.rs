@@ -2,6 +2,7 @@
 
 use super::{
     SCHEMA_VERSION, SqlStore,
+    contention::past_contention,
     dialect::{Dialect, Value},
     failure::store_error,
     statements::Text,
@@ -34,7 +35,7 @@ impl<Db: Dialect> SqlStore<Db> {
             )),
             Some(_) | None => {
                 let schema = Text::new::<Db>(&Self::schema(&self.shared.table));
-                let made = Db::run(&self.pool, schema.sql()).await;
+                let made = past_contention::<Db, _, _>(|| Db::run(&self.pool, schema.sql())).await;
                 made.map_err(store_error::<Db>)
             }
         }

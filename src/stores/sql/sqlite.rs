@@ -78,6 +78,11 @@ impl Dialect for Sqlite {
         sqlstate(error)
     }
 
+    /// SQLite's messages name tables and columns, and no values.
+    fn may_quote(_: &dyn DatabaseError) -> bool {
+        false
+    }
+
     /// There is one writer at a time.
     async fn delete_matching(
         pool: &Pool<Self>,

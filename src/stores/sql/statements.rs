@@ -18,6 +18,7 @@ pub(super) struct Statements {
     pub(super) update: Text,
     pub(super) rotate: Text,
     pub(super) touch: Text,
+    pub(super) delete_if_live: Text,
     pub(super) delete: Text,
     pub(super) delete_if_expired: Text,
     pub(super) sessions_of: Text,
@@ -46,9 +47,10 @@ impl Statements {
                 "UPDATE {table} SET expires_at = \
                  CASE WHEN expires_at < ? THEN ? ELSE expires_at END WHERE {seen}"
             )),
-            delete: text(&format!(
+            delete_if_live: text(&format!(
                 "DELETE FROM {table} WHERE id = ? AND expires_at > ?"
             )),
+            delete: text(&format!("DELETE FROM {table} WHERE id = ?")),
             delete_if_expired: text(&format!(
                 "DELETE FROM {table} WHERE id = ? AND expires_at <= ?"
             )),

@@ -178,6 +178,8 @@ pub async fn c06_rotation_leaves_exactly_one_live_id(store: Shared) {
     assert_eq!(load(&*store, &taken).await, Some(other));
     let rotated = store.rotate(&new, &new, &third, second.version).await;
     assert_eq!(rotated.expect("rotate"), Rotated::Exists, "onto itself");
+    let rotated = store.rotate(&new, &new, &second, first.version).await;
+    assert_eq!(rotated.expect("rotate"), Rotated::Exists, "again");
     assert_eq!(load(&*store, &new).await, Some(second));
 
     for _ in 0..10 {
