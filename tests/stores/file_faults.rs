@@ -245,7 +245,7 @@ fn a_folder_that_is_none_or_that_others_write_to_is_refused() {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
         let (kind, why) = refused(folder.path());
         assert_eq!(kind, StoreErrorKind::Other, "{mode:o}");
-        assert!(why.contains("chmod go-w"), "{why}");
+        assert!(why.contains("chmod -R go-w"), "{why}");
     }
     // A link to a folder of one's own is the administrator's.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();

@@ -1,6 +1,14 @@
 //! The contract, on every store.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::manual_async_fn,
+    clippy::single_match_else,
+    clippy::wildcard_enum_match_arm,
+    unreachable_pub,
+    missing_docs
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -17,6 +25,14 @@ mod memory;
 mod model;
 mod mysql;
 mod postgres;
+mod sql_clocks;
+mod sql_damage;
+#[cfg(unix)]
+mod sql_faults;
+mod sql_places;
+mod sql_plans;
+mod sql_schema;
+mod sql_statements;
 mod sqlite;
 mod sweeper;
 mod wrappers;

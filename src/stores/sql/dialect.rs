@@ -7,10 +7,7 @@ use sqlx::{
     error::{BoxDynError, DatabaseError},
 };
 
-use super::{
-    failure::{Cause, is_about_data, sqlstate},
-    table::TableName,
-};
+use super::{failure::Cause, table::TableName};
 
 /// A database that a [`SqlStore`](super::SqlStore) can be kept in.
 ///
@@ -46,9 +43,7 @@ pub trait Dialect: Database {
     fn code(error: &dyn DatabaseError) -> Cow<'_, str>;
 
     /// Whether the message may quote a key or a value.
-    fn may_quote(error: &dyn DatabaseError) -> bool {
-        is_about_data(&sqlstate(error))
-    }
+    fn may_quote(error: &dyn DatabaseError) -> bool;
 
     /// Adds a parameter.
     fn bind(to: &mut Self::Arguments, value: Value<'_>) -> Result<(), BoxDynError>;

@@ -103,9 +103,3 @@ impl Error for ServerError {}
 pub(super) fn sqlstate(error: &dyn DatabaseError) -> Cow<'_, str> {
     error.code().unwrap_or_default()
 }
-
-/// Whether an SQLSTATE is about data, and the message may quote it: classes 22, data exception, and
-/// 23, integrity constraint violation (ISO/IEC 9075-2).
-pub(super) fn is_about_data(sqlstate: &str) -> bool {
-    sqlstate.starts_with("22") || sqlstate.starts_with("23")
-}

@@ -66,7 +66,7 @@ pub type SqliteStore = SqlStore<sqlx::Sqlite>;
 ///
 /// By default a pool of sqlx asks the server whether a connection is alive before it hands it out,
 /// one round trip for each statement. `test_before_acquire(false)` saves it. After a restart of the
-/// server each connection of the pool then fails once.
+/// server a load then goes on to the next connection, and only a write may fail once for each.
 ///
 /// # What an acknowledged write survives
 ///
@@ -198,7 +198,15 @@ impl<Db: Dialect> SqlStore<Db> {
         let text = &self.statements().load;
         let run =
             || async { Db::fetch_one(&self.pool, text.sql(), arguments::<Db>(&values)?).await };
-        let row = past_contention::<Db, _, _>(run).await;
+        // A connection that broke while nobody used it fails at once and leaves the pool. To read again
+        // does no harm.
+        let mut stale = self.pool.size();
+        let row = loop {
+            match past_contention::<Db, _, _>(run).await {
+                Err(sqlx::Error::Io(_)) if stale > 0 => stale -= 1,
+                row => break row,
+            }
+        };
         match row.map_err(store_error::<Db>)? {
             None => Ok(None),
             Some(row) => Ok(Some(read::<Db>(&row)?.record)),

@@ -11,7 +11,7 @@ use sqlx::{
 use super::{
     SCHEMA_VERSION,
     dialect::{Dialect, Sql, driver},
-    failure::{Cause, is_about_data, sqlstate},
+    failure::{Cause, sqlstate},
     table::TableName,
 };
 
@@ -101,9 +101,13 @@ impl Dialect for MySql {
         number(error).to_string().into()
     }
 
-    /// "Incorrect … value" has the general SQLSTATE.
+    /// "Incorrect … value" has the general SQLSTATE; what a trigger signals (class 45 by convention,
+    /// ER_SIGNAL_EXCEPTION) is in the application's words.
     fn may_quote(error: &dyn DatabaseError) -> bool {
-        is_about_data(&sqlstate(error)) || matches!(number(error), 1366 | 1411)
+        let sqlstate = sqlstate(error);
+        is_about_data(&sqlstate)
+            || sqlstate.starts_with("45")
+            || matches!(number(error), 1366 | 1411 | 1644)
     }
 
     /// Moving a row to another key moves its entry in the index. Only the locks of REPEATABLE READ,
@@ -131,4 +135,10 @@ fn number(error: &dyn DatabaseError) -> u16 {
     error
         .try_downcast_ref::<MySqlDatabaseError>()
         .map_or(0, MySqlDatabaseError::number)
+}
+
+/// Whether an SQLSTATE is about data, and the message may quote it: classes 22, data exception, and
+/// 23, integrity constraint violation (ISO/IEC 9075-2).
+fn is_about_data(sqlstate: &str) -> bool {
+    sqlstate.starts_with("22") || sqlstate.starts_with("23")
 }

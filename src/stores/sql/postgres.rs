@@ -92,6 +92,16 @@ impl Dialect for Postgres {
         sqlstate(error)
     }
 
+    /// Only of the classes that the server itself reports with, and not about data. A trigger raises
+    /// errors in the application's words.
+    fn may_quote(error: &dyn DatabaseError) -> bool {
+        let code = sqlstate(error);
+        let quiet = [
+            "08", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58", "XX",
+        ];
+        !quiet.iter().any(|class| code.starts_with(class))
+    }
+
     /// A row whose key has changed is followed to its new version.
     async fn delete_matching(
         pool: &Pool<Self>,

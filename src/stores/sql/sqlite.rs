@@ -78,9 +78,10 @@ impl Dialect for Sqlite {
         sqlstate(error)
     }
 
-    /// SQLite's messages name tables and columns, and no values.
-    fn may_quote(_: &dyn DatabaseError) -> bool {
-        false
+    /// SQLite's messages name tables and columns, and no values; what a trigger raises
+    /// (SQLITE_CONSTRAINT_TRIGGER) is in the application's words.
+    fn may_quote(error: &dyn DatabaseError) -> bool {
+        sqlstate(error) == "1811"
     }
 
     /// There is one writer at a time.

@@ -60,7 +60,8 @@ supervise() {
     chown "$(id -u nobody):$(id -g nobody)" "$folder"
   fi
 
-  if ! prepare </dev/null >log 2>&1; then
+  # On a busy machine MariaDB's installation has failed once in a while, and never twice.
+  if ! { prepare || { rm -rf data && prepare; }; } </dev/null >log 2>&1; then
     echo "failed: its files can not be made"
   elif ! start_on_a_free_port; then
     echo "failed: it does not start"

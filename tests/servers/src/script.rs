@@ -114,4 +114,4 @@ fn lines_of(output: Option<impl std::io::Read + Send + 'static>) -> Receiver<Str
 
 /// More than a script takes until it gives up, three attempts of `start_seconds` each.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(200);
-const LOG_LINES: usize = 25;
+const LOG_LINES: usize = 100;
