@@ -1,6 +1,12 @@
 //! Nodes whose clocks differ, and nodes that sweep at the same time.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::{Duration, SystemTime},
+};
 
 use tower_keep::{Clock, Record, RecordId, Rotated, Updated, UserId, testing::ManualClock};
 
@@ -10,6 +16,7 @@ use crate::sql_places::{
 
 on_each_database!(
     what_a_fast_node_deletes_is_gone_for_a_slow_one,
+    a_logout_during_which_the_clock_is_set_back_is_final,
     what_a_fast_node_deletes_of_a_user_is_gone_for_a_slow_one,
     a_fast_node_sweeps_what_it_takes_for_expired_and_nothing_comes_back,
     two_sweepers_and_live_requests_are_not_in_each_others_way,
@@ -69,6 +76,28 @@ async fn what_a_fast_node_deletes_is_gone_for_a_slow_one(which: Which) {
     let scene = Scene::new(which).await;
     assert!(!scene.fast.delete(&scene.id).await.unwrap());
     scene.assert_over().await;
+}
+
+/// The session is over when the logout looks first, and alive when it looks again.
+async fn a_logout_during_which_the_clock_is_set_back_is_final(which: Which) {
+    let scene = Scene::new(which).await;
+    let store = scene.place.store_with_clock(SetBack::default());
+    assert!(!store.delete(&scene.id).await.unwrap());
+    scene.assert_over().await;
+}
+
+/// A minute ahead once, and right from then on.
+#[derive(Debug, Default)]
+struct SetBack(AtomicBool);
+
+impl Clock for SetBack {
+    fn now(&self) -> SystemTime {
+        let now = ManualClock::new().now();
+        match self.0.swap(true, SeqCst) {
+            true => now,
+            false => now + Duration::from_secs(60),
+        }
+    }
 }
 
 async fn what_a_fast_node_deletes_of_a_user_is_gone_for_a_slow_one(which: Which) {

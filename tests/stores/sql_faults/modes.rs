@@ -5,8 +5,9 @@ use sqlx::{
     mysql::MySqlPoolOptions,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::task::JoinSet;
 use tower_keep::{
-    MySqlStore, PostgresStore,
+    MySqlStore, PostgresStore, RecordId, SessionStore, UserId, UserSessions,
     testing::{conformance_tests, delete_expired_tests, scan_sessions_tests, user_sessions_tests},
 };
 use tower_keep_servers::{Kind, Server};
@@ -78,6 +79,27 @@ mod mariadb_read_committed {
 mod mariadb_serializable {
     use super::*;
 
+    /// Ending all sessions of a user sets a level for one transaction. Were it dropped before that
+    /// one, the next on the connection would be the application's.
+    #[tokio::test]
+    async fn no_connection_that_was_given_another_level_goes_back_to_the_application() {
+        let url = Server::shared(Kind::MariaDb).await.url();
+        let pool = MySqlPoolOptions::new().max_connections(1).connect(&url);
+        let pool = pool.await.unwrap();
+        let store = MySqlStore::new(pool.clone()).with_table(new_table());
+        store.migrate().await.unwrap();
+        let connection = || sqlx::query_scalar::<_, u64>("SELECT CONNECTION_ID()");
+        let before = connection().fetch_one(&pool).await.unwrap();
+        store
+            .load(&RecordId::from_bytes([1; RecordId::LEN]))
+            .await
+            .unwrap();
+        assert_eq!(connection().fetch_one(&pool).await.unwrap(), before);
+        let ada = UserId::new("ada").unwrap();
+        assert_eq!(store.delete_all_of(&ada, None).await.unwrap(), 0);
+        assert_ne!(connection().fetch_one(&pool).await.unwrap(), before);
+    }
+
     const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE";
 
     conformance_tests!(mariadb(ISOLATION).await);
@@ -86,6 +108,25 @@ mod mariadb_serializable {
 
 mod postgres_repeatable_read {
     use super::*;
+
+    /// Each of them began its transaction before it waited for the one that makes the table.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nodes_that_start_at_once_all_find_their_table() {
+        for _ in 0..5 {
+            let table = new_table();
+            let mut nodes = JoinSet::new();
+            for _ in 0..8 {
+                let table = table.clone();
+                nodes.spawn(async move {
+                    let store = postgres("repeatable read").await.with_table(table);
+                    store.migrate().await
+                });
+            }
+            for migrated in nodes.join_all().await {
+                migrated.unwrap();
+            }
+        }
+    }
 
     conformance_tests!(postgres("repeatable read").await);
     user_sessions_tests!(postgres("repeatable read").await);
