@@ -77,7 +77,7 @@ pub type SqliteStore = SqlStore<sqlx::Sqlite>;
 /// # Expired sessions
 ///
 /// They are never served, and stay in the table until
-/// [`delete_expired`](DeleteExpired::delete_expired) removes them: start a
+/// [`delete_expired`](crate::DeleteExpired::delete_expired) removes them: start a
 /// [`Sweeper`](crate::Sweeper). Time is the clock of the process, not of the server.
 ///
 /// # Pools
