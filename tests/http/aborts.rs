@@ -11,20 +11,9 @@ use tower_keep::{Error, Session, SessionLayer, SessionStore};
 
 use crate::support::{Browser, TestStore, WatchedStore, abandon_after, router};
 
-/// The tests of this module over a store.
-macro_rules! aborts_tests {
-    ($store:expr) => {
-        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn after_10_000_random_aborts_nobody_has_seen_anothers_data_and_all_works() {
-            crate::aborts::ten_thousand($store).await;
-        }
-    };
-}
-
-mod memory {
-    use super::*;
-
-    aborts_tests!(TestStore::new());
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn after_10_000_random_aborts_nobody_has_seen_anothers_data_and_all_works() {
+    ten_thousand(TestStore::new()).await;
 }
 
 const USERS: u64 = 40;
@@ -33,7 +22,7 @@ const ABORTS: usize = 10_000;
 /// More than any of the requests takes.
 const POLLS_MAX: u64 = 12;
 
-pub(crate) async fn ten_thousand(store: impl SessionStore) {
+async fn ten_thousand(store: impl SessionStore) {
     let store = WatchedStore::new(&Arc::new(store), 1);
     let layer = SessionLayer::new(store.clone());
     let crowd = Crowd::new(&Browser::new(

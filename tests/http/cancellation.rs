@@ -23,67 +23,54 @@ use tower_keep::{
 
 use crate::support::{Browser, TestStore, WatchedStore, abandon_after, router, yields};
 
-/// The tests of this module over a store.
-macro_rules! cancellation_tests {
-    ($store:expr) => {
-        use crate::cancellation::{Ends, sweep};
-
-        #[tokio::test]
-        async fn a_read_dropped_at_any_poll_changes_nothing() {
-            sweep($store, "/contains", Ends::SameId).await;
-        }
-
-        #[tokio::test]
-        async fn a_count_dropped_at_any_poll_has_counted_or_not_under_the_same_id() {
-            sweep($store, "/count/n", Ends::SameId).await;
-        }
-
-        #[tokio::test]
-        async fn a_clear_dropped_at_any_poll_has_cleared_all_or_nothing() {
-            sweep($store, "/clear", Ends::SameId).await;
-        }
-
-        #[tokio::test]
-        async fn a_login_dropped_at_any_poll_leaves_exactly_one_id_of_one_user() {
-            sweep($store, "/login/bob", Ends::NewId).await;
-        }
-
-        #[tokio::test]
-        async fn a_cycle_dropped_at_any_poll_leaves_exactly_one_id_and_the_data() {
-            sweep($store, "/cycle", Ends::NewId).await;
-        }
-
-        #[tokio::test]
-        async fn a_logout_dropped_once_it_was_asked_for_takes_effect() {
-            sweep($store, "/logout", Ends::NoId).await;
-        }
-
-        #[tokio::test]
-        async fn a_flush_dropped_once_it_was_asked_for_takes_effect() {
-            sweep($store, "/flush", Ends::NoId).await;
-        }
-
-        #[tokio::test]
-        async fn a_flush_and_an_insert_dropped_at_any_poll_never_bring_the_old_session_back() {
-            sweep($store, "/replace/new/data", Ends::Replaced).await;
-        }
-
-        #[tokio::test]
-        async fn a_first_write_dropped_at_any_poll_has_created_one_session_or_none() {
-            crate::cancellation::sweep_of_a_first_write($store).await;
-        }
-    };
+#[tokio::test]
+async fn a_read_dropped_at_any_poll_changes_nothing() {
+    sweep(TestStore::new(), "/contains", Ends::SameId).await;
 }
 
-mod memory {
-    use super::*;
+#[tokio::test]
+async fn a_count_dropped_at_any_poll_has_counted_or_not_under_the_same_id() {
+    sweep(TestStore::new(), "/count/n", Ends::SameId).await;
+}
 
-    cancellation_tests!(TestStore::new());
+#[tokio::test]
+async fn a_clear_dropped_at_any_poll_has_cleared_all_or_nothing() {
+    sweep(TestStore::new(), "/clear", Ends::SameId).await;
+}
+
+#[tokio::test]
+async fn a_login_dropped_at_any_poll_leaves_exactly_one_id_of_one_user() {
+    sweep(TestStore::new(), "/login/bob", Ends::NewId).await;
+}
+
+#[tokio::test]
+async fn a_cycle_dropped_at_any_poll_leaves_exactly_one_id_and_the_data() {
+    sweep(TestStore::new(), "/cycle", Ends::NewId).await;
+}
+
+#[tokio::test]
+async fn a_logout_dropped_once_it_was_asked_for_takes_effect() {
+    sweep(TestStore::new(), "/logout", Ends::NoId).await;
+}
+
+#[tokio::test]
+async fn a_flush_dropped_once_it_was_asked_for_takes_effect() {
+    sweep(TestStore::new(), "/flush", Ends::NoId).await;
+}
+
+#[tokio::test]
+async fn a_flush_and_an_insert_dropped_at_any_poll_never_bring_the_old_session_back() {
+    sweep(TestStore::new(), "/replace/new/data", Ends::Replaced).await;
+}
+
+#[tokio::test]
+async fn a_first_write_dropped_at_any_poll_has_created_one_session_or_none() {
+    sweep_of_a_first_write(TestStore::new()).await;
 }
 
 /// What a request that is not interrupted does to the ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ends {
+enum Ends {
     SameId,
     NewId,
     NoId,
@@ -191,7 +178,7 @@ async fn replace(
     session.insert(&key, value)
 }
 
-pub(crate) async fn sweep<S: SessionStore>(store: S, path: &str, ends: Ends) {
+async fn sweep<S: SessionStore>(store: S, path: &str, ends: Ends) {
     let store = Arc::new(store);
     let mut whole = Scene::new(&store, true).await;
     assert_eq!(
@@ -243,7 +230,7 @@ pub(crate) async fn sweep<S: SessionStore>(store: S, path: &str, ends: Ends) {
 
 const SWEEPS_MAX: u32 = 100;
 
-pub(crate) async fn sweep_of_a_first_write<S: SessionStore>(store: S) {
+async fn sweep_of_a_first_write<S: SessionStore>(store: S) {
     let store = Arc::new(store);
     let mut created = 0;
     for polls in 0.. {

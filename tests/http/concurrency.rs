@@ -9,40 +9,29 @@ use crate::support::{
     Answer, Browser, Gate, TestStore, WatchedStore, post_meanwhile, router, yields,
 };
 
-/// The tests of this module over a store.
-macro_rules! concurrency_tests {
-    ($store:expr) => {
-        #[tokio::test]
-        async fn a_slow_request_that_a_logout_overtakes_stores_nothing_and_sets_no_cookie() {
-            crate::concurrency::logout_overtakes($store).await;
-        }
-
-        #[tokio::test]
-        async fn a_slow_request_that_a_login_overtakes_is_dropped_and_the_new_id_alone_lives() {
-            crate::concurrency::login_overtakes($store).await;
-        }
-
-        #[tokio::test]
-        async fn of_two_rotations_at_once_exactly_one_id_lives_and_one_cookie_is_set() {
-            crate::concurrency::two_rotations($store).await;
-        }
-
-        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn of_many_rotations_in_parallel_exactly_one_id_lives() {
-            crate::concurrency::many_rotations($store).await;
-        }
-
-        #[tokio::test]
-        async fn two_writers_of_different_keys_at_once_are_both_stored() {
-            crate::concurrency::two_writers($store).await;
-        }
-    };
+#[tokio::test]
+async fn a_slow_request_that_a_logout_overtakes_stores_nothing_and_sets_no_cookie() {
+    logout_overtakes(TestStore::new()).await;
 }
 
-mod memory {
-    use super::*;
+#[tokio::test]
+async fn a_slow_request_that_a_login_overtakes_is_dropped_and_the_new_id_alone_lives() {
+    login_overtakes(TestStore::new()).await;
+}
 
-    concurrency_tests!(TestStore::new());
+#[tokio::test]
+async fn of_two_rotations_at_once_exactly_one_id_lives_and_one_cookie_is_set() {
+    two_rotations(TestStore::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_rotations_in_parallel_exactly_one_id_lives() {
+    many_rotations(TestStore::new()).await;
+}
+
+#[tokio::test]
+async fn two_writers_of_different_keys_at_once_are_both_stored() {
+    two_writers(TestStore::new()).await;
 }
 
 /// What a slow request may have done to the session when it is overtaken.
@@ -107,7 +96,7 @@ impl<S: SessionStore> Scene<S> {
     }
 }
 
-pub(crate) async fn logout_overtakes<S: SessionStore>(store: S) {
+async fn logout_overtakes<S: SessionStore>(store: S) {
     let store = Arc::new(store);
     for slow in SLOW {
         let scene = Scene::new(&store).await;
@@ -121,7 +110,7 @@ pub(crate) async fn logout_overtakes<S: SessionStore>(store: S) {
     }
 }
 
-pub(crate) async fn login_overtakes<S: SessionStore>(store: S) {
+async fn login_overtakes<S: SessionStore>(store: S) {
     let store = Arc::new(store);
     for slow in SLOW {
         let scene = Scene::new(&store).await;
@@ -136,7 +125,7 @@ pub(crate) async fn login_overtakes<S: SessionStore>(store: S) {
     }
 }
 
-pub(crate) async fn two_rotations<S: SessionStore>(store: S) {
+async fn two_rotations<S: SessionStore>(store: S) {
     let store = Arc::new(store);
     for (first, second) in [
         ("/cycle", "/cycle"),
@@ -173,7 +162,7 @@ pub(crate) async fn two_rotations<S: SessionStore>(store: S) {
     }
 }
 
-pub(crate) async fn many_rotations<S: SessionStore>(store: S) {
+async fn many_rotations<S: SessionStore>(store: S) {
     let store = Arc::new(store);
     for round in 0..50 {
         let scene = Scene::new(&store).await;
@@ -194,7 +183,7 @@ pub(crate) async fn many_rotations<S: SessionStore>(store: S) {
     }
 }
 
-pub(crate) async fn two_writers<S: SessionStore>(store: S) {
+async fn two_writers<S: SessionStore>(store: S) {
     let store = Arc::new(store);
     for delay in 0..16 {
         let scene = Scene::new(&store).await;

@@ -11,31 +11,20 @@ use tower_keep::{SessionLayer, SessionStore};
 
 use crate::support::{Browser, TestStore, router};
 
-/// The tests of this module over a store.
-macro_rules! contention_tests {
-    ($store:expr) => {
-        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn of_64_clients_that_write_a_key_each_every_last_value_stays() {
-            crate::contention::own_keys($store).await;
-        }
-
-        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn of_64_clients_that_count_together_no_count_is_lost() {
-            crate::contention::one_counter($store).await;
-        }
-    };
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_64_clients_that_write_a_key_each_every_last_value_stays() {
+    own_keys(TestStore::new()).await;
 }
 
-mod memory {
-    use super::*;
-
-    contention_tests!(TestStore::new());
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_64_clients_that_count_together_no_count_is_lost() {
+    one_counter(TestStore::new()).await;
 }
 
 const CLIENTS: usize = 64;
 const REQUESTS: usize = 50;
 
-pub(crate) async fn own_keys(store: impl SessionStore) {
+async fn own_keys(store: impl SessionStore) {
     let mut browser = hammer(store, |client, n| format!("/put/client-{client:02}/{n}")).await;
     let expected: Vec<String> = (0..CLIENTS)
         .map(|client| format!(r#""client-{client:02}":"{}""#, REQUESTS - 1))
@@ -47,7 +36,7 @@ pub(crate) async fn own_keys(store: impl SessionStore) {
     );
 }
 
-pub(crate) async fn one_counter(store: impl SessionStore) {
+async fn one_counter(store: impl SessionStore) {
     let mut browser = hammer(store, |_, _| "/count/all".into()).await;
     assert_eq!(
         browser.get("/get/all").await.assert_ok().body,

@@ -10,28 +10,17 @@ use tower_keep::{
 
 use crate::support::{Browser, TestStore, WatchedStore, app, yields};
 
-/// The tests of this module over a store.
-macro_rules! drain_tests {
-    ($store:expr) => {
-        #[tokio::test]
-        async fn drain_waits_for_the_commit_of_a_request_that_nobody_waits_for() {
-            crate::drain::waits_for_an_abandoned_commit($store).await;
-        }
-
-        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn after_a_shutdown_and_a_drain_every_answer_that_was_given_is_in_the_store() {
-            crate::drain::acknowledged_answers_are_stored($store).await;
-        }
-    };
+#[tokio::test]
+async fn drain_waits_for_the_commit_of_a_request_that_nobody_waits_for() {
+    waits_for_an_abandoned_commit(TestStore::new()).await;
 }
 
-mod memory {
-    use super::*;
-
-    drain_tests!(TestStore::new());
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn after_a_shutdown_and_a_drain_every_answer_that_was_given_is_in_the_store() {
+    acknowledged_answers_are_stored(TestStore::new()).await;
 }
 
-pub(crate) async fn waits_for_an_abandoned_commit(store: impl SessionStore) {
+async fn waits_for_an_abandoned_commit(store: impl SessionStore) {
     let store = WatchedStore::new(&Arc::new(store), 2);
     let layer = SessionLayer::new(store.clone());
     let app = app(layer.clone());
@@ -61,7 +50,7 @@ pub(crate) async fn waits_for_an_abandoned_commit(store: impl SessionStore) {
     assert_eq!(store.live().await.len(), 1);
 }
 
-pub(crate) async fn acknowledged_answers_are_stored(store: impl SessionStore) {
+async fn acknowledged_answers_are_stored(store: impl SessionStore) {
     let store = WatchedStore::new(&Arc::new(store), 5);
     let layer = SessionLayer::new(store.clone());
     let app = app(layer.clone());

@@ -89,7 +89,8 @@ pub type SqliteStore = SqlStore<sqlx::Sqlite>;
 ///   `test_before_acquire(false)`: a request that is dropped during that test closes the connection.
 /// - For SQLite in a file, `journal_mode = WAL` lets requests read while one writes. `SQLITE_BUSY` is
 ///   waited out for as long as the connection's `busy_timeout` says (sqlx: 5 s), then tried again
-///   within the layer's store timeout.
+///   within the layer's store timeout. SQLite makes a file as readable as the umask lets it; sessions
+///   are private, so make an empty one with the mode 0600 first, as the example `login` does.
 ///
 /// # Examples
 ///
