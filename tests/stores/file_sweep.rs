@@ -97,8 +97,16 @@ async fn sweeps_that_are_always_cut_come_round_the_whole_store_together() {
 }
 
 #[test]
+fn nothing_is_made_in_a_folder_that_is_refused() {
+    let folder = temporary_folder();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let _ = FileStore::open(folder.path()).unwrap_err();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_store_whose_parts_others_may_write_to_is_not_opened() {
-    for part in ["", "records", "users"] {
+    for part in ["", "records", "users", "records/7f", "users/00"] {
         let folder = temporary_folder();
         drop(FileStore::open(folder.path()).unwrap());
         let everybody = fs::Permissions::from_mode(0o777);

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::timeout;
 use tower_keep::UserId;
 use tracing::{
     Event, Metadata, Subscriber,
@@ -90,11 +91,17 @@ async fn statements(place: &Place) -> Vec<String> {
     assert!(!store.delete(&new).await.unwrap());
     assert!(store.delete_all_of(&user, None).await.unwrap() > 0);
     assert!(store.delete_expired(10).await.unwrap() > 0);
-    // The worker of SQLite's connection tells of a statement just after it has answered.
-    tokio::time::sleep(Duration::from_millis(200)).await;
 
-    let mut texts: Vec<String> = seen.lock().unwrap().clone();
+    // The worker of SQLite's connection tells of a statement just after it has answered.
     let table = place.table.name();
+    let is_last = |text: &String| text.contains(table) && text.contains("ORDER BY expires_at");
+    let all_told = async {
+        while !seen.lock().unwrap().iter().any(is_last) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, all_told).await.unwrap();
+    let mut texts: Vec<String> = seen.lock().unwrap().clone();
     texts.retain(|text| text.contains(table) && text.contains(['?', '$']));
     texts.sort();
     texts.dedup();
@@ -302,3 +309,6 @@ impl Visit for Statement {
 
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
+
+/// For the worker to tell what it has done.
+const PATIENCE: Duration = Duration::from_secs(10);

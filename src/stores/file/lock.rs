@@ -153,18 +153,18 @@ impl<'a> Held<'a> {
     ) -> Result<(), StoreError> {
         let before = present.and_then(|present| present.user.as_ref());
         let after = record.user.as_ref();
-        if let Some(user) = after.filter(|user| before != Some(user)) {
-            users::note(self.tree, user, id)?;
-        }
-        if let Err(error) = self.write(id, record) {
+        let noted = after.filter(|user| before != Some(user));
+        let written = match noted.map_or(Ok(()), |user| users::note(self.tree, user, id)) {
+            Ok(()) => self.write(id, record),
+            failed => failed,
+        };
+        if let Err(error) = written {
             // Whoever tries again does so under another id: what is noted for this one would stay.
-            if let Some(user) = after.filter(|user| before != Some(user)) {
-                let is_there = self
-                    .read(id)
-                    .is_ok_and(|found| found.as_ref() == Some(record));
-                if !is_there {
-                    users::forget(self.tree, user, id);
-                }
+            // But a record that may be there has to be found.
+            let may_be_there =
+                !matches!(self.read(id), Ok(found) if found.as_ref() != Some(record));
+            if let Some(user) = noted.filter(|_| !may_be_there) {
+                users::forget(self.tree, user, id);
             }
             return Err(error);
         }
@@ -242,7 +242,7 @@ pub(super) async fn exclusively<T: Send + 'static>(
     mut work: impl FnOnce(&mut Held<'_>) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     let claim = Arc::new(claim);
-    let started = Instant::now();
+    let mut refused_since = None;
     loop {
         // Given back between attempts: others may want only a part of it.
         let mut guards = Guards::take(tree, &claim).await;
@@ -259,7 +259,7 @@ pub(super) async fn exclusively<T: Send + 'static>(
             Ok(answer) => return Ok(answer),
             Err(unchanged) => work = unchanged,
         }
-        if started.elapsed() > LOCK_WAIT_MAX {
+        if refused_since.get_or_insert_with(Instant::now).elapsed() > LOCK_WAIT_MAX {
             return Err(unavailable("another process holds a lock for too long"));
         }
         sleep(LOCK_RETRY).await;

@@ -238,7 +238,11 @@ impl SessionStore for FileStore {
         self.exclusively(Claim::records([&id]), move |held, now| {
             match live(held.read(&id)?, now).filter(|present| present.version == expected) {
                 None => Ok(false),
-                Some(present) if expires_at <= present.expires_at => Ok(true),
+                Some(present) if expires_at < present.expires_at => Ok(true),
+                Some(present) if expires_at == present.expires_at => {
+                    held.sync(&id)?;
+                    Ok(true)
+                }
                 Some(present) => {
                     let touched = Record {
                         expires_at,

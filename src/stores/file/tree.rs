@@ -57,7 +57,7 @@ impl Tree {
         for part in [&records, &users] {
             check_owner(part, own)?;
             for stripe in 0..=u8::MAX {
-                part.made_child(&hex(&[stripe]))?;
+                check_owner(&part.made_child(&hex(&[stripe]))?, own)?;
             }
             part.sync()?;
         }
@@ -202,6 +202,7 @@ fn open_root(path: &Path) -> Result<(Folder, u32), StoreError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = open(path, flags, Mode::empty()).map_err(failed("opening the store's folder"))?;
     let root = Folder::from_file(root.into());
+    check_mode(&root)?;
     // A file that this process makes tells whose process it is, and that it may make files there.
     let probe = root.lock_file()?;
     let own = probe.metadata().map_err(failed("looking at a lock"))?;
@@ -211,6 +212,15 @@ fn open_root(path: &Path) -> Result<(Folder, u32), StoreError> {
 
 /// Whether nobody else can put anything into a folder of the store.
 fn check_owner(folder: &Folder, own: u32) -> Result<(), StoreError> {
+    if check_mode(folder)?.uid() != own {
+        return Err(refused(
+            "the store's folder belongs to another user: run as that user, or `chown -R` it",
+        ));
+    }
+    Ok(())
+}
+
+fn check_mode(folder: &Folder) -> Result<fs::Metadata, StoreError> {
     let found = folder
         .as_file()
         .metadata()
@@ -220,12 +230,7 @@ fn check_owner(folder: &Folder, own: u32) -> Result<(), StoreError> {
             "the store's folder can be written by others than its owner: `chmod -R go-w` it, or choose a folder of the application's own",
         ));
     }
-    if found.uid() != own {
-        return Err(refused(
-            "the store's folder belongs to another user: run as that user, or `chown -R` it",
-        ));
-    }
-    Ok(())
+    Ok(found)
 }
 
 fn sync_parent(path: &Path) -> Result<(), StoreError> {

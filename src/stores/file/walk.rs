@@ -35,10 +35,9 @@ impl DeleteExpired for FileStore {
             if left == 0 {
                 break;
             }
-            match self.sweep(stripe, left).await {
-                Ok(removed) => left -= removed,
+            if let Err(error) = self.sweep(stripe, &mut left).await {
                 // What is wrong with one part does not keep the others from being swept.
-                Err(error) => failure = Some(error),
+                failure = Some(error);
             }
             // A call that is cut goes on behind what it has seen to its end.
             let next = if left == 0 {
@@ -56,22 +55,28 @@ impl DeleteExpired for FileStore {
 }
 
 impl FileStore {
-    /// Removes up to so many expired records of a stripe.
-    async fn sweep(&self, stripe: u8, limit: usize) -> Result<usize, StoreError> {
-        let mut removed = 0;
+    /// Removes expired records of a stripe, up to as many as are left to be removed.
+    async fn sweep(&self, stripe: u8, left: &mut usize) -> Result<(), StoreError> {
         loop {
-            let (store, left) = (self.clone(), limit - removed);
-            let find = move || Expired::find(&store.tree, stripe, left, store.now());
+            let (store, limit) = (self.clone(), *left);
+            let find = move || Expired::find(&store.tree, stripe, limit, store.now());
             let found = blocking(find).await?;
-            let is_all = found.ids.len() < left;
+            let is_all = found.ids.len() < limit;
             if !found.is_empty() {
                 let store = self.clone();
-                let remove = move |held: &mut Held<'_>| found.remove(held, stripe, store.now());
-                removed += exclusively(&self.tree, Claim::stripes([stripe]), remove).await?;
+                let remove = move |held: &mut Held<'_>| {
+                    let mut removed = 0;
+                    let done = found.remove(held, stripe, store.now(), &mut removed);
+                    Ok((removed, done))
+                };
+                let (removed, done) =
+                    exclusively(&self.tree, Claim::stripes([stripe]), remove).await?;
+                *left -= removed;
+                done?;
             }
             // Of a part, somebody else may have removed some meanwhile.
-            if is_all || removed == limit {
-                return Ok(removed);
+            if is_all || *left == 0 {
+                return Ok(());
             }
         }
     }
@@ -112,7 +117,13 @@ impl Expired {
 
     /// Looks again, now that nobody else writes, and removes. It may come back if the power fails
     /// now, as expired as before: nothing is synced.
-    fn remove(&self, held: &Held<'_>, stripe: u8, now: Timestamp) -> Result<usize, StoreError> {
+    fn remove(
+        &self,
+        held: &Held<'_>,
+        stripe: u8,
+        now: Timestamp,
+        removed: &mut usize,
+    ) -> Result<(), StoreError> {
         let folder = held.folder(stripe)?;
         if self.leftovers {
             // A writer holds the lock that is ours: nobody is going to use them.
@@ -120,7 +131,6 @@ impl Expired {
                 folder.remove(name)?;
             }
         }
-        let mut removed = 0;
         for id in &self.ids {
             let Some(shelf) = folder.child(&shelf_of(id))? else {
                 continue;
@@ -129,13 +139,13 @@ impl Expired {
                 continue;
             };
             if head.is_expired(now) && shelf.remove(&id.to_hex())? {
-                removed += 1;
+                *removed += 1;
                 if let Some(user) = &head.user {
                     forget(held.tree, user, id);
                 }
             }
         }
-        Ok(removed)
+        Ok(())
     }
 }
 

@@ -39,6 +39,9 @@ pub trait Dialect: Database {
     /// What an error means.
     fn cause(error: &dyn DatabaseError) -> Cause;
 
+    /// Whether the server had ended the connection before it was asked anything.
+    fn is_farewell(error: &dyn DatabaseError) -> bool;
+
     /// The number under which the manual has an error.
     fn code(error: &dyn DatabaseError) -> Cow<'_, str>;
 

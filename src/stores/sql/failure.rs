@@ -55,6 +55,14 @@ impl Cause {
     }
 }
 
+/// Whether a connection had broken before anything was asked through it.
+pub(super) fn is_stale<Db: Dialect>(error: &sqlx::Error) -> bool {
+    match error.as_database_error() {
+        Some(error) => Db::is_farewell(error),
+        None => matches!(error, sqlx::Error::Io(_)),
+    }
+}
+
 /// The driver's error as the store's, quiet about values (clause C12).
 pub(super) fn store_error<Db: Dialect>(error: sqlx::Error) -> StoreError {
     let kind = Cause::of::<Db>(&error).kind();

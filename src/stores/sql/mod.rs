@@ -24,7 +24,7 @@ pub use self::table::{TableName, TableNameError};
 use self::{
     contention::past_contention,
     dialect::{Dialect, Value, arguments},
-    failure::{Cause, store_error},
+    failure::{Cause, is_stale, store_error},
     row::{Unreadable, values, version_values},
     statements::{Statements, Text},
 };
@@ -201,10 +201,10 @@ impl<Db: Dialect> SqlStore<Db> {
             || async { Db::fetch_one(&self.pool, text.sql(), arguments::<Db>(&values)?).await };
         // A connection that broke while nobody used it fails at once and leaves the pool. To read again
         // does no harm.
-        let mut stale = self.pool.size();
+        let mut idle = self.pool.num_idle();
         let row = loop {
             match past_contention::<Db, _, _>(run).await {
-                Err(sqlx::Error::Io(_)) if stale > 0 => stale -= 1,
+                Err(error) if idle > 0 && is_stale::<Db>(&error) => idle -= 1,
                 row => break row,
             }
         };

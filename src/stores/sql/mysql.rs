@@ -77,7 +77,8 @@ impl Dialect for MySql {
             // ER_DISK_FULL, ER_CON_COUNT_ERROR, ER_OUT_OF_RESOURCES, ER_SERVER_SHUTDOWN,
             // ER_RECORD_FILE_FULL, ER_NEW_ABORTING_CONNECTION and ER_NET_*, ER_TOO_MANY_USER_CONNECTIONS,
             // ER_LOCK_WAIT_TIMEOUT, ER_OPTION_PREVENTS_STATEMENT (read only), ER_QUERY_INTERRUPTED,
-            // ER_READ_ONLY_MODE, ER_CONNECTION_KILLED, ER_STATEMENT_TIMEOUT of MariaDB
+            // ER_READ_ONLY_MODE, ER_CONNECTION_KILLED, ER_STATEMENT_TIMEOUT of MariaDB,
+            // ER_CLIENT_INTERACTION_TIMEOUT of MySQL
             1021
             | 1040
             | 1041
@@ -95,6 +96,11 @@ impl Dialect for MySql {
             | 1969 => Cause::Unavailable,
             _ => Cause::Other,
         }
+    }
+
+    /// ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED of MariaDB, ER_CLIENT_INTERACTION_TIMEOUT of MySQL
+    fn is_farewell(error: &dyn DatabaseError) -> bool {
+        matches!(number(error), 1053 | 1927 | 4031)
     }
 
     fn code(error: &dyn DatabaseError) -> Cow<'_, str> {

@@ -88,6 +88,11 @@ impl Dialect for Postgres {
         }
     }
 
+    /// admin_shutdown, crash_shutdown, idle_session_timeout
+    fn is_farewell(error: &dyn DatabaseError) -> bool {
+        ["57P01", "57P02", "57P05"].contains(&&*sqlstate(error))
+    }
+
     fn code(error: &dyn DatabaseError) -> Cow<'_, str> {
         sqlstate(error)
     }

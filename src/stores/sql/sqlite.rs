@@ -74,6 +74,10 @@ impl Dialect for Sqlite {
         }
     }
 
+    fn is_farewell(_: &dyn DatabaseError) -> bool {
+        false
+    }
+
     fn code(error: &dyn DatabaseError) -> Cow<'_, str> {
         sqlstate(error)
     }

@@ -132,6 +132,33 @@ mod postgres_repeatable_read {
     user_sessions_tests!(postgres("repeatable read").await);
 }
 
+/// As it does on a restart in good order, or to those that idle for too long.
+#[tokio::test]
+async fn postgres_that_has_ended_idle_connections_fails_no_load() {
+    let name = new_table().to_string();
+    let url = Server::shared(Kind::Postgres).await.url();
+    let options: PgConnectOptions = url.parse().unwrap();
+    let pool = PgPoolOptions::new()
+        .min_connections(4)
+        .max_connections(4)
+        .test_before_acquire(false);
+    let pool = pool.connect_with(options.clone().application_name(&name));
+    let store = PostgresStore::new(pool.await.unwrap()).with_table(new_table());
+    store.migrate().await.unwrap();
+    let id = RecordId::from_bytes([1; RecordId::LEN]);
+    assert_eq!(store.load(&id).await.unwrap(), None);
+
+    let admin = PgPoolOptions::new().connect_with(options).await.unwrap();
+    let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                 WHERE application_name = $1";
+    let left = || sqlx::query_scalar::<_, i64>(ended).bind(&name);
+    assert!(left().fetch_one(&admin).await.unwrap() > 1);
+    while left().fetch_one(&admin).await.unwrap() > 0 {}
+    for _ in 0..8 {
+        assert_eq!(store.load(&id).await.unwrap(), None);
+    }
+}
+
 mod postgres_serializable {
     use super::*;
 
