@@ -85,7 +85,9 @@ impl SessionStore for MapStore {
     ) -> Result<Rotated, StoreError> {
         let mut records = self.lock();
         match live(&records, new)? {
-            Some(present) if present.version == record.version => return Ok(Rotated::Done),
+            Some(present) if old != new && present.version == record.version => {
+                return Ok(Rotated::Done);
+            }
             Some(_) => return Ok(Rotated::Exists),
             None => {}
         }
