@@ -15,7 +15,7 @@ use axum::{
     routing::post,
 };
 use http_body::Frame;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tower_keep::{
     Error, ErrorKind, Expiry, LazySession, Session, SessionLayer, testing::Operation,
 };
@@ -223,20 +223,24 @@ async fn a_stream_without_a_stored_session_can_not_begin_one() {
 }
 
 /// What a test says to a task that keeps a session after its request, like a websocket.
-type Socket = Arc<Mutex<Option<mpsc::UnboundedReceiver<&'static str>>>>;
+type Socket = Arc<Mutex<Option<mpsc::UnboundedReceiver<Order>>>>;
+
+/// What to do, and where to say that it is done.
+type Order = (&'static str, oneshot::Sender<()>);
 
 async fn upgrade(State(socket): State<Socket>, session: Session) -> Body {
     let mut orders = socket.lock().unwrap().take().unwrap();
     session.insert("upgraded", true).unwrap();
     let (answer, mut answers) = mpsc::unbounded_channel();
     tokio::spawn(async move {
-        while let Some(order) = orders.recv().await {
+        while let Some((order, done)) = orders.recv().await {
             let result = match order {
                 "reload" => kind(session.reload().await),
                 "count" => kind(session.update("n", |n: Option<u64>| n.unwrap_or(0) + 1)),
                 _ => kind(session.save().await),
             };
             answer.send(format!("{result:?} ")).unwrap();
+            done.send(()).unwrap();
         }
     });
     Stream::body(async move {
@@ -260,12 +264,16 @@ async fn talk(meanwhile: &'static str) -> (Browser, TestStore, String) {
     while browser.get("/get/upgraded").await.body != "true" {
         yields(1).await;
     }
+    let tell = async |order| {
+        let (done, is_done) = oneshot::channel();
+        orders.send((order, done)).unwrap();
+        is_done.await.unwrap();
+    };
     for order in ["reload", "count", "save", "reload", "count"] {
-        orders.send(order).unwrap();
+        tell(order).await;
     }
-    yields(100).await;
     browser.post(meanwhile).await.assert_ok();
-    orders.send("save").unwrap();
+    tell("save").await;
     drop(orders);
     let (_, answer) = talking.await.unwrap();
     (browser, store, answer.body)
