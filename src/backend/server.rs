@@ -21,15 +21,20 @@ impl Server {
         Self { store }
     }
 
+    /// Not through the `Arc`, which is a store too, and boxes each call once more.
+    fn store(&self) -> &dyn SessionStore {
+        &*self.store
+    }
+
     pub(crate) async fn load(&self, id: &RecordId) -> Result<Option<Record>, StoreError> {
         count(Event::Load);
-        let loaded = self.store.load(id).await;
+        let loaded = self.store().load(id).await;
         loaded.inspect_err(|error| report("load", id, error))
     }
 
     pub(crate) async fn create(&self, id: &RecordId, record: &Record) -> Result<Created, Error> {
         count(Event::Create);
-        let created = self.store.create(id, record).await;
+        let created = self.store().create(id, record).await;
         Ok(created.inspect_err(|error| report("create", id, error))?)
     }
 
@@ -40,7 +45,7 @@ impl Server {
         expected: Version,
     ) -> Result<Updated, Error> {
         count(Event::Update);
-        let update = || self.store.update(id, record, expected);
+        let update = || self.store().update(id, record, expected);
         let updated = match sent_again("update", id, update).await {
             // Somebody has written since, perhaps over the first one. To make the change again
             // over that could make it twice.
@@ -58,7 +63,7 @@ impl Server {
         expected: Version,
     ) -> Result<Rotated, Error> {
         count(Event::Rotate);
-        let rotate = || self.store.rotate(old, new, record, expected);
+        let rotate = || self.store().rotate(old, new, record, expected);
         // A record that is still under its old id has not been rotated: a conflict is just that.
         let (_, rotated) = sent_again("rotate", old, rotate).await;
         Ok(rotated.inspect_err(|error| report("rotate", old, error))?)
@@ -71,13 +76,13 @@ impl Server {
         expected: Version,
     ) -> Result<bool, Error> {
         count(Event::Touch);
-        let touched = self.store.touch(id, expires_at, expected).await;
+        let touched = self.store().touch(id, expires_at, expected).await;
         Ok(touched.inspect_err(|error| report("touch", id, error))?)
     }
 
     pub(crate) async fn delete(&self, id: &RecordId) -> Result<bool, Error> {
         count(Event::Delete);
-        let deleted = self.store.delete(id).await;
+        let deleted = self.store().delete(id).await;
         Ok(deleted.inspect_err(|error| report("delete", id, error))?)
     }
 }
