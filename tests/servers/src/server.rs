@@ -1,11 +1,15 @@
 use std::{
+    io,
     net::{Ipv4Addr, SocketAddr},
     panic,
     path::PathBuf,
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
 };
 
-use crate::script::Script;
+use tokio::task::JoinSet;
+
+use crate::{resp, script::Script};
 
 /// Which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +32,7 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Server {
     kind: Kind,
+    name: &'static str,
     port: u16,
     folder: PathBuf,
     script: Arc<Mutex<Script>>,
@@ -50,7 +55,7 @@ impl Server {
     /// As [`start`](Self::start).
     pub async fn start_with(kind: Kind, arguments: &[&str]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        blocking(move || Self::open(kind, &arguments)).await
+        blocking(move || Self::open(kind, script_name(kind), &arguments)).await
     }
 
     /// The server that all tests of this process share, started when first asked for. It runs until the process ends;
@@ -62,7 +67,7 @@ impl Server {
     pub async fn shared(kind: Kind) -> &'static Self {
         static SERVERS: [OnceLock<Server>; 4] = [const { OnceLock::new() }; 4];
         let server = &SERVERS[kind as usize];
-        blocking(move || server.get_or_init(|| Self::open(kind, &[]))).await
+        blocking(move || server.get_or_init(|| Self::open(kind, script_name(kind), &[]))).await
     }
 
     /// `postgres://`, `mysql://`, `redis://` or `memcache://`, with user and database.
@@ -120,14 +125,57 @@ impl Server {
         self.ask("cont").await;
     }
 
-    fn open(kind: Kind, arguments: &[String]) -> Self {
-        let name = script_name(kind);
+    /// Sends one command to a Redis server or Sentinel, on a connection of its own: `["INFO", "commandstats"]`. The reply
+    /// comes as text, an array's elements one a line, nil empty.
+    ///
+    /// # Errors
+    ///
+    /// With the text of an error reply, as `MOVED 866 127.0.0.1:10001`; and if the connection fails, or there is no reply
+    /// within ten seconds.
+    pub async fn redis_command(&self, words: &[impl AsRef<[u8]> + Sync]) -> io::Result<String> {
+        let reply = resp::command(self.port, words, COMMAND_TIMEOUT).await?;
+        Ok(resp::text(&reply))
+    }
+
+    /// The same for something to poll, which does not wait long for a server that is paused.
+    pub(crate) async fn status(&self, words: &[impl AsRef<[u8]> + Sync]) -> Result<String, String> {
+        match resp::command(self.port, words, STATUS_TIMEOUT).await {
+            Ok(reply) => Ok(resp::text(&reply)),
+            Err(error) => Err(format!("{}: {error}", self.port)),
+        }
+    }
+
+    /// The same for what has to succeed; with the elements of the reply apart.
+    pub(crate) async fn order(&self, words: &[impl AsRef<[u8]> + Sync]) -> resp::Reply {
+        match resp::command(self.port, words, COMMAND_TIMEOUT).await {
+            Ok(reply) => reply,
+            Err(error) => panic!("{}: {}: {error}", self.name, resp::shown(words)),
+        }
+    }
+
+    /// Starts that many at the same time, which all speak the protocol of Redis.
+    pub(crate) async fn start_some(
+        count: usize,
+        script: &'static str,
+        arguments: &[&str],
+    ) -> Vec<Self> {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let mut servers = JoinSet::new();
+        for _ in 0..count {
+            let arguments = arguments.clone();
+            servers.spawn_blocking(move || Self::open(Kind::Redis, script, &arguments));
+        }
+        servers.join_all().await
+    }
+
+    fn open(kind: Kind, name: &'static str, arguments: &[String]) -> Self {
         let (script, port) =
             Script::start(name, arguments).unwrap_or_else(|error| panic!("{name}: {error}"));
         let folder = script.folder().to_owned();
         let script = Arc::new(Mutex::new(script));
         Self {
             kind,
+            name,
             port,
             folder,
             script,
@@ -141,7 +189,7 @@ impl Server {
             script.ask(command)
         });
         if let Err(error) = reply.await {
-            panic!("{}: {error}", script_name(self.kind));
+            panic!("{}: {error}", self.name);
         }
     }
 }
@@ -162,3 +210,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         Err(error) => panic::resume_unwind(error.into_panic()),
     }
 }
+
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than a living server ever takes; one that is paused takes all of it.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(1);

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod redis_sets;
+
 use std::{
     env,
     io::{BufRead, BufReader},
@@ -17,7 +19,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
 };
-use tower_keep_servers::{Direction, FaultProxy, Kind, Server};
+use tower_keep_servers::{Cluster, Direction, FaultProxy, Kind, Sentinels, Server};
 
 const KINDS: [Kind; 4] = [Kind::Postgres, Kind::MariaDb, Kind::Redis, Kind::Memcached];
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,6 +33,30 @@ async fn a_server_that_is_dropped_is_gone_with_its_folder() {
         drop(server);
         assert!(TcpStream::connect(address).await.is_err(), "{kind:?}");
         assert!(!folder.exists(), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_set_of_servers_that_is_dropped_is_gone_with_its_folders() {
+    let sentinels = Sentinels::start().await;
+    let cluster = Cluster::start().await;
+    let sets = [
+        sentinels.sentinels(),
+        sentinels.servers(),
+        cluster.servers(),
+    ];
+    let places: Vec<_> = sets
+        .into_iter()
+        .flatten()
+        .map(|server| (server.address(), server.folder()))
+        .collect();
+    assert_eq!(places.len(), 12);
+    // Also of one that can not be asked to go.
+    cluster.servers()[0].pause().await;
+    drop((sentinels, cluster));
+    for (address, folder) in places {
+        assert!(TcpStream::connect(address).await.is_err());
+        assert!(!folder.exists());
     }
 }
 
@@ -50,9 +76,9 @@ async fn a_server_whose_owner_is_killed_is_gone_with_its_folder() {
             let (address, folder) = server.split_once(' ')?;
             Some((address.parse().unwrap(), folder.to_owned()))
         })
-        .take(KINDS.len())
+        .take(OWNED)
         .collect();
-    assert_eq!(servers.len(), KINDS.len());
+    assert_eq!(servers.len(), OWNED);
     for (address, folder) in &servers {
         assert!(TcpStream::connect(address).await.is_ok());
         assert!(Path::new(folder).exists());
@@ -81,6 +107,15 @@ async fn as_an_owner_that_gets_killed() {
         println!("server: {} {}", server.address(), server.folder().display());
         servers.push(server);
     }
+    let (sentinels, cluster) = tokio::join!(Sentinels::start(), Cluster::start());
+    let sets = [
+        sentinels.sentinels(),
+        sentinels.servers(),
+        cluster.servers(),
+    ];
+    for server in sets.into_iter().flatten() {
+        println!("server: {} {}", server.address(), server.folder().display());
+    }
     // It may die at any moment: before it reads a reply, and while a server is stopped.
     loop {
         servers[0].pause().await;
@@ -88,6 +123,8 @@ async fn as_an_owner_that_gets_killed() {
     }
 }
 
+/// One of each kind, and six in each set.
+const OWNED: usize = KINDS.len() + 12;
 const OWNER: &str = "TOWER_KEEP_OWNER_OF_SERVERS";
 
 #[tokio::test]
