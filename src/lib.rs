@@ -29,7 +29,7 @@
 //! | choose cookie and expiry | [`SessionLayer`], [`SessionOptions`], [`Expiry`] |
 //! | list and end the sessions of a user | [`UserSessions`], [`StoredSession`] |
 //! | remove expired sessions | [`Sweeper`] |
-//! | choose where sessions are kept | [`MemoryStore`], `FileStore`, `SqliteStore`, `PostgresStore`, `MySqlStore` |
+//! | choose where sessions are kept | [`MemoryStore`], `FileStore`, `SqliteStore`, `PostgresStore`, `MySqlStore`, `RedisStore`, `MemcachedStore` |
 //! | bring a store of your own | [`SessionStore`], [`testing`](https://docs.rs/tower-keep/latest/tower_keep/testing/) |
 //! | know what can fail | [`Error`], [`ErrorKind`] |
 //!
@@ -50,6 +50,10 @@
 //! (CSRF) beyond what `SameSite=Lax` gives. It needs tokio. Who can read a store can read the data
 //! of sessions, though not use their ids.
 //!
+//! It keeps nothing that its store lets go of: Redis may lose the last writes, a logout among them,
+//! when a replica takes over; memcached drops sessions when it needs the room. The pages of
+//! `RedisStore` and `MemcachedStore` say when.
+//!
 //! # Features
 //!
 //! | feature | default | gives |
@@ -60,6 +64,8 @@
 //! | `sqlite` | | `SqliteStore`, over a pool of sqlx 0.9 |
 //! | `postgres` | | `PostgresStore`, over a pool of sqlx 0.9 |
 //! | `mysql` | | `MySqlStore`, for MySQL and MariaDB, over a pool of sqlx 0.9 |
+//! | `redis` | | `RedisStore`, over the crate redis 1.8: one server, Sentinel, Cluster |
+//! | `memcached` | | `MemcachedStore`: one node of memcached 1.6 or several |
 //! | `metrics` | | counters `tower_keep_loads_total`, and so on for creates, updates, rotates, touches, deletes, conflicts, replays, gone, store errors and expired deletes; the histogram `tower_keep_commit_seconds` |
 //! | `testing` | | the module `testing`: the conformance suite, stores that count and fail, a manual clock |
 //! | `full` | | all of these |
@@ -67,8 +73,8 @@
 //! # Logs
 //!
 //! Events of `tracing` name a record by the first 8 hexadecimal digits of its [`RecordId`], which
-//! is a hash. At `error`: a store that failed or was silent, a damaged record, a colliding id, a
-//! panic in a sweep. At `warn`: a session served empty during an outage, two live sessions in one
+//! is a hash. At `error`: a store that failed or was silent, a damaged record or entry of an index, a
+//! colliding id, a panic in a sweep. At `warn`: a session served empty during an outage, two live sessions in one
 //! request, a batch of a sweep that failed. At `info`: a session that was ended while a request was
 //! at work. At `debug`: an eviction, a sweep that deleted something.
 
@@ -108,12 +114,16 @@ pub use ::cookie::SameSite;
 
 #[cfg(all(feature = "file", unix))]
 pub use crate::stores::FileStore;
+#[cfg(feature = "memcached")]
+pub use crate::stores::MemcachedStore;
 #[cfg(feature = "memory")]
 pub use crate::stores::MemoryStore;
 #[cfg(feature = "mysql")]
 pub use crate::stores::MySqlStore;
 #[cfg(feature = "postgres")]
 pub use crate::stores::PostgresStore;
+#[cfg(feature = "redis")]
+pub use crate::stores::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use crate::stores::SqliteStore;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]

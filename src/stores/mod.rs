@@ -2,13 +2,31 @@
 
 #[cfg(all(feature = "file", unix))]
 mod file;
+#[cfg(any(feature = "memcached", feature = "redis"))]
+mod keyed;
+#[cfg(feature = "memcached")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the enums of its client are many, and may grow"
+)]
+mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "redis")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the enums of its client are many, and may grow"
+)]
+mod redis;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod sql;
 
+#[cfg(feature = "redis")]
+pub use self::redis::RedisStore;
 #[cfg(all(feature = "file", unix))]
 pub use file::FileStore;
+#[cfg(feature = "memcached")]
+pub use memcached::MemcachedStore;
 #[cfg(feature = "memory")]
 pub use memory::MemoryStore;
 #[cfg(feature = "mysql")]

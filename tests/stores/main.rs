@@ -21,10 +21,23 @@ mod file_faults;
 mod file_processes;
 #[cfg(unix)]
 mod file_sweep;
+mod memcached;
+#[cfg(unix)]
+mod memcached_faults;
 mod memory;
 mod model;
 mod mysql;
 mod postgres;
+mod redis;
+mod redis_commands;
+mod redis_damage;
+mod redis_deadlines;
+mod redis_doubts;
+#[cfg(unix)]
+mod redis_faults;
+mod redis_places;
+mod redis_quiet;
+mod redis_rotation;
 mod sql_clocks;
 mod sql_damage;
 #[cfg(unix)]

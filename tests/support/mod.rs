@@ -14,6 +14,7 @@ mod browser;
 #[cfg(unix)]
 mod files;
 mod gate;
+mod listed;
 mod site;
 mod test_store;
 mod watched;
@@ -26,6 +27,9 @@ pub use self::{
     browser::{Answer, Browser, Transport},
     gate::{Gate, post_meanwhile},
     site::Site,
-    test_store::{TestStore, mysql, new_table, postgres, sqlite},
+    test_store::{
+        TestStore, memcached, mysql, new_table, postgres, redis, redis_cluster, redis_sentinel,
+        sqlite,
+    },
     watched::{WatchedStore, yields},
 };

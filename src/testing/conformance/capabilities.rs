@@ -88,9 +88,26 @@ pub async fn u02_ending_them_is_final<S: UserSessions>(store: Arc<S>) {
     assert_eq!(last.expect("delete_all_of"), 1);
     assert_eq!(load(&*store, &kept).await, None);
 
+    end_others_after_a_rotation(&*store).await;
     for _ in 0..20 {
         race_rotation_with_the_end(&store).await;
     }
+}
+
+/// A session that has just taken a new id is kept under it; one that has become another user's is theirs.
+async fn end_others_after_a_rotation<S: UserSessions>(store: &S) {
+    let (ada, bob) = (new_user(), new_user());
+    let record = of_user(&ada);
+    let old = create(store, &record).await;
+    let kept = rotate(store, &old, &record, &next(&record, b"kept")).await;
+    let lent = create(store, &record).await;
+    let mut of_bob = next(&record, b"now of somebody else");
+    of_bob.user = Some(bob);
+    let lent = rotate(store, &lent, &record, &of_bob).await;
+    let ended = store.delete_all_of(&ada, Some(&kept)).await;
+    assert_eq!(ended.expect("delete_all_of"), 0);
+    assert!(load(store, &kept).await.is_some(), "the one to keep");
+    assert!(load(store, &lent).await.is_some(), "somebody else's");
 }
 
 /// Whichever comes first, a session does not slip through by taking a new id meanwhile.

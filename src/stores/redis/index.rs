@@ -1,0 +1,248 @@
+//! The index of a user's sessions.
+
+use redis::{Cmd, Value};
+use tokio::task::JoinSet;
+
+use super::{CLOCK_SLACK, RedisStore, ending::Ended, ttl, unexpected};
+use crate::{
+    error::{StoreError, StoreErrorKind},
+    id::RecordId,
+    record::Record,
+    store::StoredSession,
+    stores::keyed::{self, Kept, Keys},
+    user::UserId,
+};
+
+/// The entry of one session in the index of its user.
+pub(super) struct Index {
+    pub(super) key: String,
+    deadline: i64,
+    gone_before: i64,
+    ttl: i64,
+}
+
+impl Index {
+    /// Gives a script the entry.
+    pub(super) fn fill(&self, command: &mut Cmd, id: &RecordId) {
+        command.arg(id.as_bytes()).arg(self.deadline);
+        command.arg(self.gone_before).arg(self.ttl);
+    }
+}
+
+/// What an entry of the index leads to.
+enum Entry {
+    Live(StoredSession),
+    /// A rotation is under way, or it has expired by this clock and perhaps not by that of another node.
+    Unsettled,
+    /// Nothing, for ever.
+    Stale,
+}
+
+impl RedisStore {
+    /// Where the session is to be noted, if it has a user.
+    pub(super) fn index(&self, record: &Record) -> Option<Index> {
+        let user = record.user.as_ref()?;
+        let now = self.now();
+        let slack = i64::try_from(CLOCK_SLACK.as_millis()).unwrap_or(i64::MAX);
+        let deadline = record.absolute_deadline;
+        Some(Index {
+            key: self.prefix.user(user),
+            deadline: deadline.as_millis(),
+            gone_before: now.as_millis().saturating_sub(slack),
+            ttl: ttl(deadline, now),
+        })
+    }
+
+    /// Looks through an index that has grown, beside the request that let it grow. Sessions that ended
+    /// leave their entries behind, so that a logout is one command.
+    pub(super) fn tidy_if_due(&self, record: &Record, entries: i64) {
+        let Some(user) = &record.user else { return };
+        if entries >= TIDY_FROM && entries.count_ones() == 1 {
+            let (store, user) = (self.clone(), user.clone());
+            tokio::spawn(async move { store.live_sessions(&user).await });
+        }
+    }
+
+    /// The sessions that the index of a user leads to. Entries that lead nowhere are removed.
+    pub(super) async fn live_sessions(
+        &self,
+        user: &UserId,
+    ) -> Result<Vec<StoredSession>, StoreError> {
+        let ids = self.entries(user).await?;
+        let store = self.clone();
+        let entries = each(ids, move |id| {
+            let store = store.clone();
+            async move { store.entry(id).await }
+        });
+        let mut live = Vec::new();
+        let mut stale = Vec::new();
+        for (id, entry) in entries.await? {
+            match entry {
+                Entry::Live(session) if session.record.user.as_ref() == Some(user) => {
+                    if session.id != id {
+                        stale.push(id);
+                    }
+                    live.push(session);
+                }
+                Entry::Unsettled => {}
+                Entry::Live(_) | Entry::Stale => stale.push(id),
+            }
+        }
+        self.remove_entries(user, &stale).await?;
+        // One that has moved is found from both of its ids.
+        live.sort_unstable_by_key(|session| *session.id.as_bytes());
+        live.dedup_by_key(|session| session.id);
+        Ok(live)
+    }
+
+    /// Ends the sessions that the index of a user leads to, and answers how many.
+    pub(super) async fn end_sessions(
+        &self,
+        user: &UserId,
+        keep: Option<&RecordId>,
+    ) -> Result<u64, StoreError> {
+        let mut ids = self.entries(user).await?;
+        ids.retain(|id| Some(id) != keep);
+        let (store, owner, kept) = (self.clone(), user.clone(), keep.copied());
+        let ends = each(ids, move |id| {
+            let (store, owner) = (store.clone(), owner.clone());
+            async move { store.end_wherever(id, &owner, kept).await }
+        });
+        let mut ended = 0;
+        let mut stale = Vec::new();
+        for (id, was_live) in ends.await? {
+            ended += u64::from(was_live);
+            stale.push(id);
+        }
+        self.remove_entries(user, &stale).await?;
+        Ok(ended)
+    }
+
+    /// Ends a session of that user, even if it has moved meanwhile; but not the one to keep.
+    async fn end_wherever(
+        &self,
+        mut id: RecordId,
+        user: &UserId,
+        keep: Option<RecordId>,
+    ) -> Result<bool, StoreError> {
+        let mut owner = None;
+        for _ in 0..MOVES_MAX {
+            if Some(id) == keep {
+                return Ok(false);
+            }
+            match self.end(&id, owner).await? {
+                Ended::Live => return Ok(true),
+                Ended::Nothing => return Ok(false),
+                Ended::Moved(to) => {
+                    id = to;
+                    // Somebody else may have logged in with it.
+                    owner = Some(user);
+                }
+            }
+        }
+        Err(moving())
+    }
+
+    async fn entry(&self, id: RecordId) -> Result<Entry, StoreError> {
+        let mut at = id;
+        for _ in 0..MOVES_MAX {
+            let Some(kept) = self.get_undamaged(&at).await? else {
+                return Ok(Entry::Unsettled);
+            };
+            match kept {
+                Some(Kept::Moved { to, .. }) => at = to,
+                None | Some(Kept::Ended) => return Ok(Entry::Stale),
+                kept => {
+                    let settled = keyed::settled(self, &at, kept).await?;
+                    return Ok(match settled {
+                        Some(record) => Entry::Live(StoredSession { id: at, record }),
+                        None => Entry::Unsettled,
+                    });
+                }
+            }
+        }
+        Err(moving())
+    }
+
+    async fn entries(&self, user: &UserId) -> Result<Vec<RecordId>, StoreError> {
+        let mut command = redis::cmd("ZRANGE");
+        command.arg(self.prefix.user(user)).arg(0).arg(-1);
+        let Value::Array(members) = self.commands.send(&command).await? else {
+            return Err(unexpected());
+        };
+        let mut ids = Vec::with_capacity(members.len());
+        for member in members {
+            match member {
+                Value::BulkString(bytes) if bytes.len() == RecordId::LEN => {
+                    ids.extend(bytes.try_into().ok().map(RecordId::from_bytes));
+                }
+                _ => tracing::error!("a damaged entry of an index was left out"),
+            }
+        }
+        Ok(ids)
+    }
+
+    pub(super) async fn remove_entries(
+        &self,
+        user: &UserId,
+        ids: &[RecordId],
+    ) -> Result<(), StoreError> {
+        for ids in ids.chunks(PARALLEL_MAX) {
+            let mut command = redis::cmd("ZREM");
+            command.arg(self.prefix.user(user));
+            for id in ids {
+                command.arg(id.as_bytes());
+            }
+            self.commands.send(&command).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Does the same with each id, many at once.
+pub(super) async fn each<T, F>(
+    ids: Vec<RecordId>,
+    one: impl Fn(RecordId) -> F,
+) -> Result<Vec<(RecordId, T)>, StoreError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, StoreError>> + Send + 'static,
+{
+    let mut done = Vec::with_capacity(ids.len());
+    let mut running = JoinSet::new();
+    for id in ids {
+        if running.len() >= PARALLEL_MAX {
+            done.extend(joined(&mut running).await?);
+        }
+        let one = one(id);
+        running.spawn(async move { one.await.map(|one| (id, one)) });
+    }
+    while !running.is_empty() {
+        done.extend(joined(&mut running).await?);
+    }
+    Ok(done)
+}
+
+async fn joined<T: 'static>(
+    running: &mut JoinSet<Result<T, StoreError>>,
+) -> Result<Option<T>, StoreError> {
+    match running.join_next().await {
+        Some(Ok(done)) => done.map(Some),
+        Some(Err(failed)) => Err(StoreError::new(super::STORE, StoreErrorKind::Other, failed)),
+        None => Ok(None),
+    }
+}
+
+fn moving() -> StoreError {
+    let problem = "the session moved again and again";
+    StoreError::new(super::STORE, StoreErrorKind::Unavailable, problem)
+}
+
+/// An index is looked through when it reaches this many entries, and then at each doubling.
+const TIDY_FROM: i64 = 32;
+
+/// How many commands of one call are on their way at once.
+const PARALLEL_MAX: usize = 64;
+
+/// How many rotations one call runs after: far more than can happen while it runs.
+const MOVES_MAX: usize = 64;

@@ -1,0 +1,55 @@
+//! The scripts that run inside the server.
+
+use std::sync::LazyLock;
+
+use redis::Cmd;
+
+/// A script, sent by its hash; and once as text to a server that does not know it.
+pub(super) struct Script {
+    hash: LazyLock<String>,
+    text: &'static str,
+}
+
+impl Script {
+    /// The call, to be given the number of keys, the keys and the arguments.
+    pub(super) fn by_hash(&self) -> Cmd {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&*self.hash);
+        command
+    }
+
+    /// The same with its text, which the server remembers from then on.
+    pub(super) fn by_text(&self) -> Cmd {
+        let mut command = redis::cmd("EVAL");
+        command.arg(self.text);
+        command
+    }
+}
+
+/// Makes a script of the file of that name, behind the functions that all share.
+macro_rules! script {
+    ($name:ident, $file:literal) => {
+        pub(super) static $name: Script = {
+            const TEXT: &str = concat!(
+                include_str!("scripts/prelude.lua"),
+                include_str!(concat!("scripts/", $file))
+            );
+            Script {
+                hash: LazyLock::new(|| redis::Script::new(TEXT).get_hash().to_owned()),
+                text: TEXT,
+            }
+        };
+    };
+}
+
+script!(CREATE, "create.lua");
+script!(UPDATE, "update.lua");
+script!(ROTATE, "rotate.lua");
+script!(TOUCH, "touch.lua");
+script!(DELETE, "delete.lua");
+script!(NOTE, "note.lua");
+script!(PLACE, "place.lua");
+script!(RETIRE, "retire.lua");
+script!(CONFIRM, "confirm.lua");
+script!(TAKE_BACK, "take_back.lua");
+script!(FORGET, "forget.lua");

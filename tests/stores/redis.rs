@@ -1,0 +1,56 @@
+//! `RedisStore` against the contract, on one server, under Sentinels and in a cluster.
+
+mod single {
+    use tower_keep::testing::{conformance_tests, scan_sessions_tests, user_sessions_tests};
+
+    use super::unreachable;
+    use crate::{model::model_tests, support::redis};
+
+    conformance_tests!(
+        redis(),
+        unreachable = unreachable("redis://app:hunter2@127.0.0.1:1")
+    );
+    user_sessions_tests!(redis());
+    scan_sessions_tests!(redis());
+    model_tests!(|clock| async move { redis().with_clock(clock) });
+}
+
+mod sentinel {
+    use tower_keep::testing::{conformance_tests, scan_sessions_tests, user_sessions_tests};
+
+    use super::unreachable;
+    use crate::{model::model_tests, support::redis_sentinel};
+
+    conformance_tests!(
+        redis_sentinel(),
+        unreachable = unreachable("redis+sentinel://app:hunter2@127.0.0.1:1,127.0.0.1:2/sessions")
+    );
+    user_sessions_tests!(redis_sentinel());
+    scan_sessions_tests!(redis_sentinel());
+    model_tests!(|clock| async move { redis_sentinel().with_clock(clock) });
+}
+
+mod cluster {
+    use tower_keep::testing::{conformance_tests, scan_sessions_tests, user_sessions_tests};
+
+    use super::unreachable;
+    use crate::{model::model_tests, support::redis_cluster};
+
+    conformance_tests!(
+        redis_cluster(),
+        unreachable = unreachable("redis+cluster://app:hunter2@127.0.0.1:1,127.0.0.1:2")
+    );
+    user_sessions_tests!(redis_cluster());
+    scan_sessions_tests!(redis_cluster());
+    model_tests!(|clock| async move { redis_cluster().with_clock(clock) });
+}
+
+use std::time::Duration;
+
+use tower_keep::RedisStore;
+
+/// Nobody listens there.
+fn unreachable(url: &str) -> RedisStore {
+    let store = RedisStore::open(url).unwrap();
+    store.with_timeout(Duration::from_millis(200))
+}
