@@ -1,0 +1,78 @@
+//! Requests per second over one Redis, from end to end: tower-keep, the raw calls that a session needs at least, and
+//! two other session crates.
+//!
+//! `cargo run --release -- [rounds] [seconds]` here; in each round each contender has its turn of so many seconds in
+//! each case. Every contender is a server process of its own on one core; Redis, which this program starts and which
+//! has to be installed, shares another core with the client. It needs `taskset`, so Linux.
+
+mod axum_session;
+mod bare;
+mod case;
+mod check;
+mod client;
+mod commands;
+mod contender;
+mod cores;
+mod floor;
+mod keep;
+mod load;
+mod process;
+mod profile;
+mod rounds;
+mod serve;
+mod tower_sessions;
+
+use std::{env, time::Duration};
+
+use tower_keep_servers::{Kind, Server};
+
+use crate::{commands::Counter, contender::Contender, process::ServerProcess};
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let client = |rounds: &str, seconds: &str| match (rounds.parse(), seconds.parse()) {
+        (Ok(rounds @ 1..), Ok(seconds @ 1..)) => measure(rounds, Duration::from_secs(seconds)),
+        _ => eprintln!("{USAGE}"),
+    };
+    match arguments[..] {
+        [process::SERVE, name, url] => block_on(serve::run(name, url)),
+        [] => client(ROUNDS, SECONDS),
+        [rounds] => client(rounds, SECONDS),
+        [rounds, seconds] => client(rounds, seconds),
+        _ => eprintln!("{USAGE}"),
+    }
+}
+
+fn measure(rounds: usize, turn: Duration) {
+    // Redis inherits it.
+    cores::move_this_process(cores::CLIENT);
+    block_on(async {
+        let redis = Server::start(Kind::Redis).await;
+        let mut servers: Vec<ServerProcess> = Contender::ALL
+            .map(|contender| ServerProcess::start(contender, &redis.url()))
+            .into();
+        for server in &mut servers {
+            check::keeps_sessions(server).await;
+        }
+        let mut counter = Counter::of(&redis.url()).await;
+        commands::print(&mut counter, &mut servers).await;
+        rounds::print(&mut servers, rounds, turn).await;
+    });
+}
+
+/// One thread: client and servers have a core each.
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(work)
+}
+
+const USAGE: &str = "usage: cargo run --release -- [rounds] [seconds]";
+
+/// A round is a turn of each contender in each case.
+const ROUNDS: &str = "7";
+
+const SECONDS: &str = "2";
