@@ -320,7 +320,7 @@ impl DeleteExpired for TestStore {
 
 #[async_trait]
 impl ScanSessions for TestStore {
-    /// All pages as one.
+    /// So many pages as one that it is full.
     async fn scan(&self, after: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
         let mut all = BTreeMap::new();
         let mut next = after.cloned();
@@ -332,7 +332,7 @@ impl ScanSessions for TestStore {
                     .map(|session| (session.id, session)),
             );
             next = page.next;
-            if next.is_none() {
+            if next.is_none() || all.len() >= limit {
                 let sessions = all.into_values().collect();
                 return Ok(Page { sessions, next });
             }

@@ -51,7 +51,7 @@ use crate::{
 /// A load is one `GET`. Every write is one script (`EVALSHA`) that compares the version inside the
 /// server; a script that a server does not know, after a restart or `SCRIPT FLUSH`, is sent once as
 /// text. Commands of all callers share one connection, in one turn where they come together. In a
-/// cluster, where no script can span two slots, a rotation takes four commands, and a login one more.
+/// cluster, where no script can span two slots, a rotation takes four commands, and a login six.
 ///
 /// # Connections
 ///
