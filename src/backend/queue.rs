@@ -27,7 +27,8 @@ impl Queues {
             let lines = self.lines();
             lines.get(id)?.clone()
         };
-        Some(self.seat(id, line).wait().await)
+        // A future of its own: next to nobody waits.
+        Some(Box::pin(self.seat(id, line).wait()).await)
     }
 
     /// Waits for one's turn, in a new queue if there is none.

@@ -2,6 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -100,10 +101,10 @@ impl Committer<'_> {
     async fn run(&self) -> Result<Outcome, Error> {
         match self.work.commit {
             Commit::Nothing => Ok(Outcome::unchanged()),
-            Commit::Touch => Ok(self.touch().await),
+            Commit::Touch => Ok(Box::pin(self.touch()).await),
             Commit::Create => self.create().await,
             Commit::Update => self.update().await,
-            Commit::Rotate => self.rotate().await,
+            Commit::Rotate => Box::pin(self.rotate()).await,
             Commit::Delete => self.delete().await,
             Commit::Replace => {
                 let ended = self.delete().await?;
@@ -133,7 +134,7 @@ impl Committer<'_> {
         };
         let server = &settings.backend.server;
         let version = origin.record.version;
-        let touch = server.touch(&origin.record_id, deadline, version);
+        let touch = pin!(server.touch(&origin.record_id, deadline, version));
         match settings.in_time("touch", touch).await {
             Ok(true) => {
                 let mut origin = origin.clone();
@@ -211,7 +212,7 @@ impl Committer<'_> {
                     writer.leave(&outcome);
                     return Ok(outcome);
                 }
-                Updated::Conflict(newer) => writer.meet(newer).await?,
+                Updated::Conflict(newer) => Box::pin(writer.meet(newer)).await?,
                 Updated::Gone => return Ok(gone(Some(&origin.record_id))),
             }
         }
@@ -239,7 +240,7 @@ impl Committer<'_> {
                     };
                     return Ok(self.live(&writer.draft, origin, Cookie::New));
                 }
-                Rotated::Conflict(newer) => writer.meet(newer).await?,
+                Rotated::Conflict(newer) => Box::pin(writer.meet(newer)).await?,
                 Rotated::Gone => return Ok(gone(Some(&old))),
                 Rotated::Exists => {
                     collision(&new);

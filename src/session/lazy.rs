@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -96,7 +97,7 @@ impl LazySession {
     pub async fn load(&self) -> Result<Session, Error> {
         if !self.is_loaded() {
             let settings = &*self.0.settings;
-            match settings.in_time("load", self.load_once()).await {
+            match settings.in_time("load", pin!(self.load_once())).await {
                 Ok(()) => {}
                 Err(error) if settings.options.outage == Outage::Anonymous => {
                     let kind = error.kind();
@@ -260,7 +261,8 @@ impl LazySession {
 
     /// Loads the session again by the id it has now.
     pub(super) async fn reload(&self) -> Result<(), Error> {
-        self.0.settings.in_time("load", self.reload_now()).await
+        let reload = pin!(self.reload_now());
+        self.0.settings.in_time("load", reload).await
     }
 
     async fn reload_now(&self) -> Result<(), Error> {
@@ -319,7 +321,8 @@ impl LazySession {
         };
         let settings = &*self.0.settings;
         let work = Work::new(plan, settings, Ending::Success);
-        let outcome = settings.in_time("save", carry_out(settings, &work)).await?;
+        let outcome = pin!(carry_out(settings, &work));
+        let outcome = settings.in_time("save", outcome).await?;
         let gone = matches!(outcome.stored, Stored::Nothing { gone: true });
         let next = self.stored_draft(&outcome, &work)?;
         let mut state = self.state();
@@ -391,7 +394,10 @@ impl LazySession {
             let plan = self.state().plan();
             Work::new(plan, settings, ending)
         });
-        let outcome = settings.in_time("commit", carry_out(settings, &work)).await;
+        let outcome = {
+            let outcome = pin!(carry_out(settings, &work));
+            settings.in_time("commit", outcome).await
+        };
         Committed {
             result: outcome.map(|outcome| self.settle(work, outcome)),
             cookie: self.take_cookie(),

@@ -5,6 +5,7 @@ mod decide;
 mod detached;
 mod lazy;
 mod presented;
+mod pulse;
 mod settings;
 mod state;
 mod values;

@@ -1,8 +1,20 @@
 //! What all requests of one layer share.
 
-use std::{fmt, future::poll_fn, pin::pin, sync::Arc, task::Poll};
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicUsize,
+            Ordering::{AcqRel, Acquire},
+        },
+    },
+    task::Poll,
+};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::{
     backend::{Backend, Queues},
@@ -11,6 +23,7 @@ use crate::{
     id::{RandomSource, SystemRandom},
     meter::{Event, count},
     options::SessionOptions,
+    session::pulse::Pulse,
     timestamp::Timestamp,
 };
 
@@ -24,6 +37,7 @@ pub(crate) struct Settings {
     pub(crate) render_error: Option<RenderError>,
     pub(crate) queues: Queues,
     pub(crate) commits: Commits,
+    pub(crate) pulse: Pulse,
 }
 
 /// Makes the head of the response that reports an error.
@@ -39,6 +53,7 @@ impl Settings {
             render_error: None,
             queues: Queues::default(),
             commits: Commits::default(),
+            pulse: Pulse::default(),
         }
     }
 
@@ -49,16 +64,16 @@ impl Settings {
     /// Waits for the store no longer than the layer's store timeout.
     ///
     /// The time runs from when the store has not answered at once, so that no timer is made for one
-    /// that does.
+    /// that does. The work is pinned by the caller, so that it is kept once and not twice.
     pub(crate) async fn in_time<T>(
         &self,
         operation: &'static str,
-        work: impl Future<Output = Result<T, Error>>,
+        mut work: Pin<&mut impl Future<Output = Result<T, Error>>>,
     ) -> Result<T, Error> {
-        let mut work = pin!(work);
         if let Poll::Ready(output) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
             return output;
         }
+        self.pulse.keep();
         let limit = self.options.limits.store_timeout;
         tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
             count(Event::StoreError);
@@ -86,27 +101,32 @@ impl fmt::Debug for Settings {
 }
 
 /// The commits under way, to wait for before a process ends.
-#[derive(Clone, Debug)]
-pub(crate) struct Commits(Arc<watch::Sender<usize>>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Commits(Arc<UnderWay>);
+
+#[derive(Debug, Default)]
+struct UnderWay {
+    count: AtomicUsize,
+    none: Notify,
+}
 
 impl Commits {
     /// Counts a commit, from this call on until the guard is dropped.
     pub(crate) fn begin(&self) -> CommitGuard {
-        self.0.send_modify(|under_way| *under_way += 1);
+        self.0.count.fetch_add(1, AcqRel);
         CommitGuard(self.clone())
     }
 
     /// Waits until none is under way.
     pub(crate) async fn drain(&self) {
-        let mut under_way = self.0.subscribe();
-        // The sender is held by `self`, so that the channel can not close meanwhile.
-        let _ = under_way.wait_for(|count| *count == 0).await;
-    }
-}
-
-impl Default for Commits {
-    fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(0)))
+        loop {
+            // From here on it hears of the last one's end.
+            let none = self.0.none.notified();
+            if self.0.count.load(Acquire) == 0 {
+                return;
+            }
+            none.await;
+        }
     }
 }
 
@@ -115,6 +135,9 @@ pub(crate) struct CommitGuard(Commits);
 
 impl Drop for CommitGuard {
     fn drop(&mut self) {
-        self.0.0.send_modify(|under_way| *under_way -= 1);
+        let Commits(under_way) = &self.0;
+        if under_way.count.fetch_sub(1, AcqRel) == 1 {
+            under_way.none.notify_waiters();
+        }
     }
 }

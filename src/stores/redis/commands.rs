@@ -15,7 +15,7 @@ use tokio::time::{Instant, error::Elapsed, sleep, timeout_at};
 
 use super::{
     failure::{Fate, out_of_time, store_error},
-    link::{Link, Live},
+    link::{Link, Live, Mark},
     script::Script,
 };
 use crate::error::StoreError;
@@ -72,7 +72,7 @@ impl Commands {
         if matches!(&value, Err(Problem::Redis(error)) if Fate::of(error) == Fate::UnknownScript) {
             command = script.by_text();
             fill(&mut command);
-            value = self.attempts(&command, None, &mut course).await;
+            value = Box::pin(self.attempts(&command, None, &mut course)).await;
         }
         match value {
             Ok(value) => Ok(Reply {
@@ -110,9 +110,11 @@ impl Commands {
         loop {
             let mut live = match self.link.live() {
                 Some(live) => live,
-                None => timeout_at(course.deadline, self.link.next_live()).await??,
+                None => timeout_at(course.deadline, Box::pin(self.link.next_live())).await??,
             };
-            let mut reply = self.attempt(&mut live, command, node, course).await?;
+            let mut reply = self
+                .attempt(&mut live, command, node, course.deadline)
+                .await?;
             if let Err(error) = &reply
                 && Fate::of(error) == Fate::Asked
             {
@@ -148,21 +150,30 @@ impl Commands {
         live: &mut Live,
         command: &Cmd,
         node: Option<&SingleNodeRoutingInfo>,
-        course: &Course,
+        deadline: Instant,
     ) -> Result<RedisResult<Value>, Problem> {
-        let before = live.mark();
+        let silent = live.mark();
         let mut sending = pin!(live.connection.send(command, node));
-        let patience = course.deadline.min(Instant::now() + SILENCE);
+        let patience = deadline.min(Instant::now() + SILENCE);
         match timeout_at(patience, sending.as_mut()).await {
-            Ok(reply) => return Ok(reply),
-            Err(elapsed) if patience == course.deadline => return Err(elapsed.into()),
-            Err(_) => self.link.replace(before),
+            Ok(reply) => Ok(reply),
+            Err(elapsed) if patience == deadline => Err(elapsed.into()),
+            Err(_) => Box::pin(self.outlast(sending, silent, deadline)).await,
         }
-        let replaced = pin!(self.link.replaced(before));
-        let reply = either(sending, replaced);
-        let silent = || Err((ErrorKind::Io, "the connection was silent").into());
-        let reply = timeout_at(course.deadline, reply).await?;
-        Ok(reply.unwrap_or_else(silent))
+    }
+
+    /// Waits on, for the reply or for another connection.
+    async fn outlast(
+        &self,
+        sending: Pin<&mut impl Future<Output = RedisResult<Value>>>,
+        silent: Mark,
+        deadline: Instant,
+    ) -> Result<RedisResult<Value>, Problem> {
+        self.link.replace(silent);
+        let replaced = pin!(self.link.replaced(silent));
+        let reply = timeout_at(deadline, either(sending, replaced)).await?;
+        let problem = || Err((ErrorKind::Io, "the connection was silent").into());
+        Ok(reply.unwrap_or_else(problem))
     }
 }
 

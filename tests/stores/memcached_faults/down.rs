@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tower_keep::{RecordId, SessionLayer, SessionStore, StoreErrorKind};
 use tower_keep_servers::Server;
 
-use super::{Nodes, PATIENCE, item, open, quiet};
+use super::{CUSHION, Nodes, PATIENCE, eventually, item, open, quiet};
 use crate::support::{Browser, app};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -32,7 +32,7 @@ async fn a_killed_node_takes_its_own_sessions_alone_and_serves_new_ones_as_soon_
             };
             assert_eq!(answer.status, 503, "{path}");
             assert_eq!(answer.set_cookies(), [""; 0]);
-            assert!(started.elapsed() < Duration::from_secs(1), "{path}");
+            assert!(started.elapsed() < CUSHION, "{path}");
         }
     }
     let (mut served, mut refused) = (0, 0);
@@ -112,11 +112,11 @@ async fn a_stopped_node_is_an_answer_in_time_slows_nobody_else_and_serves_at_onc
     }
     let slowest = crowd.join_all().await.into_iter().max().unwrap();
     eprintln!("the slowest answer while it was stopped: {slowest:?}");
-    assert!(slowest < TIMEOUT + Duration::from_secs(1), "{slowest:?}");
+    assert!(slowest < TIMEOUT + CUSHION, "{slowest:?}");
     let started = Instant::now();
     let error = site.store.load(&id).await.unwrap_err();
     assert_eq!(quiet(&error), StoreErrorKind::Unavailable);
-    assert!(started.elapsed() < TIMEOUT + Duration::from_secs(1));
+    assert!(started.elapsed() < TIMEOUT + CUSHION);
 
     site.nodes.servers[0].resume().await;
     let back = Instant::now();
@@ -126,8 +126,8 @@ async fn a_stopped_node_is_an_answer_in_time_slows_nobody_else_and_serves_at_onc
     }
     let took = back.elapsed();
     eprintln!("all served {took:?} after it went on");
-    assert!(took < Duration::from_secs(1), "{took:?}");
-    assert!(load.stop().await < TIMEOUT);
+    assert!(took < CUSHION, "{took:?}");
+    assert!(load.stop().await < CUSHION);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -135,18 +135,17 @@ async fn a_node_that_was_never_reached_hangs_and_serves_once_it_answers() {
     let nodes = Nodes::start().await;
     let (id, record) = nodes.session_at(0).await;
     let (other, _) = nodes.session_at(1).await;
-    let store = nodes
-        .another_store()
-        .with_timeout(Duration::from_millis(300));
+    let store = nodes.another_store().with_timeout(TIMEOUT);
     nodes.proxies[0].pause();
     for _ in 0..2 {
         let started = Instant::now();
         let error = store.load(&id).await.unwrap_err();
         assert_eq!(quiet(&error), StoreErrorKind::Unavailable);
-        assert!(started.elapsed() < Duration::from_secs(2));
+        assert!(started.elapsed() < TIMEOUT + CUSHION);
         assert!(store.load(&other).await.unwrap().is_some());
     }
     nodes.proxies[0].resume();
+    eventually("service", || async { store.load(&id).await.is_ok() }).await;
     assert_eq!(store.load(&id).await.unwrap(), Some(record.clone()));
 
     nodes.proxies[0].refuse();
@@ -154,9 +153,10 @@ async fn a_node_that_was_never_reached_hangs_and_serves_once_it_answers() {
     let started = Instant::now();
     let error = store.load(&id).await.unwrap_err();
     assert_eq!(quiet(&error), StoreErrorKind::Unavailable);
-    assert!(started.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < TIMEOUT + CUSHION);
     assert!(store.load(&other).await.unwrap().is_some());
     nodes.proxies[0].heal();
+    eventually("service", || async { store.load(&id).await.is_ok() }).await;
     assert_eq!(store.load(&id).await.unwrap(), Some(record));
     let shown = format!("{store:?}");
     assert!(!shown.contains("session"), "{shown}");

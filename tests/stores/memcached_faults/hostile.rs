@@ -21,7 +21,9 @@ use tower_keep::{
 };
 use tower_keep_servers::{Kind, Server};
 
-use super::{CANARY, Nodes, PATIENCE, moved, new_id, open, pending, put, put_record, quiet};
+use super::{
+    CANARY, CUSHION, Nodes, PATIENCE, moved, new_id, open, pending, put, put_record, quiet,
+};
 use crate::file_faults::record;
 
 /// What a server says to a read and to a write; nothing is the end of the connection.
@@ -101,7 +103,7 @@ async fn a_server_that_refuses_each_write_is_an_error_in_time() {
             let took = started.elapsed();
             let sent = commands.load(SeqCst);
             eprintln!("{operation:?} {write:?}: {sent} commands in {took:?}");
-            assert!(took < LIMIT + Duration::from_secs(2), "{took:?}");
+            assert!(took < LIMIT + CUSHION, "{took:?}");
             // Nothing goes on behind it for long.
             super::eventually("silence", || async {
                 let before = commands.load(SeqCst);
@@ -274,7 +276,7 @@ async fn a_load_over_a_slow_node_and_a_dead_one_is_answered_in_time() {
     let (load, ()) = tokio::join!(store.load(&new_id), slow);
     assert_eq!(quiet(&load.unwrap_err()), StoreErrorKind::Unavailable);
     let took = started.elapsed();
-    assert!(took < limit * 4, "{took:?}");
+    assert!(took < limit + CUSHION, "{took:?}");
 }
 
 const LIMIT: Duration = Duration::from_millis(200);

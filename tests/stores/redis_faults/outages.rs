@@ -86,13 +86,13 @@ async fn a_server_that_hangs_is_a_503_in_time_and_serves_again_when_it_goes_on()
 async fn each_operation_gives_up_in_its_time_while_the_server_hangs_and_works_when_it_goes_on() {
     const TIMEOUT: Duration = Duration::from_millis(400);
     let server = Server::start(Kind::Redis).await;
-    let store = RedisStore::open(&server.url()).unwrap();
-    let store = store.with_timeout(TIMEOUT);
+    let patient = RedisStore::open(&server.url()).unwrap();
     let (id, other) = (new_id(), new_id());
     let first = record(now(), HOUR, None);
     let second = next(&first);
     let version = first.version;
-    let _ = store.create(&id, &first).await.unwrap();
+    let _ = patient.create(&id, &first).await.unwrap();
+    let store = patient.with_timeout(TIMEOUT);
     server.pause().await;
     for _ in 0..2 {
         let later = second.expires_at;
@@ -143,12 +143,12 @@ async fn a_pause_of_clients_shorter_than_the_timeout_is_waited_for() {
 async fn a_pause_of_clients_longer_than_the_timeout_is_an_error_and_then_over() {
     const TIMEOUT: Duration = Duration::from_millis(300);
     let server = Server::start(Kind::Redis).await;
-    let store = RedisStore::open(&server.url()).unwrap();
-    let store = store.with_timeout(TIMEOUT);
+    let patient = RedisStore::open(&server.url()).unwrap();
     let id = new_id();
     let first = record(now(), HOUR, None);
     let second = next(&first);
-    let _ = store.create(&id, &first).await.unwrap();
+    let _ = patient.create(&id, &first).await.unwrap();
+    let store = patient.with_timeout(TIMEOUT);
     for which in ["WRITE", "ALL"] {
         let paused = Instant::now();
         let pause = Duration::from_millis(1500);

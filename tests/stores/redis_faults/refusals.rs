@@ -15,6 +15,8 @@ const TIMEOUT: Duration = Duration::from_millis(400);
 
 struct Scene {
     server: Server,
+    /// Waits as long as a store does by default.
+    patient: RedisStore,
     store: RedisStore,
     id: RecordId,
     first: Record,
@@ -23,12 +25,13 @@ struct Scene {
 impl Scene {
     async fn new(arguments: &[&str]) -> Self {
         let server = Server::start_with(Kind::Redis, arguments).await;
-        let store = RedisStore::open(&server.url()).unwrap();
-        let store = store.with_timeout(TIMEOUT);
+        let patient = RedisStore::open(&server.url()).unwrap();
         let (id, first) = (new_id(), record(now(), HOUR, None));
-        assert_eq!(store.create(&id, &first).await.unwrap(), Created::Done);
+        assert_eq!(patient.create(&id, &first).await.unwrap(), Created::Done);
+        let store = patient.clone().with_timeout(TIMEOUT);
         Self {
             server,
+            patient,
             store,
             id,
             first,
@@ -57,7 +60,7 @@ impl Scene {
     }
 
     async fn is_unchanged(&self) {
-        let found = self.store.load(&self.id).await.unwrap();
+        let found = self.patient.load(&self.id).await.unwrap();
         assert_eq!(found.as_ref(), Some(&self.first));
     }
 
