@@ -66,7 +66,7 @@
 //! | `mysql` | | `MySqlStore`, for MySQL and MariaDB, over a pool of sqlx 0.9 |
 //! | `redis` | | `RedisStore`, over the crate redis 1.8: one server, Sentinel, Cluster |
 //! | `memcached` | | `MemcachedStore`: one node of memcached 1.6 or several |
-//! | `metrics` | | counters `tower_keep_loads_total`, and so on for creates, updates, rotates, touches, deletes, conflicts, replays, gone, store errors and expired deletes; the histogram `tower_keep_commit_seconds` |
+//! | `metrics` | | counters `tower_keep_loads_total`, and so on for creates, updates, rotates, touches, deletes, conflicts, replays, gone, store errors, expired deletes, cache hits, misses and errors; the histogram `tower_keep_commit_seconds` |
 //! | `testing` | | the module `testing`: the conformance suite, stores that count and fail, a manual clock |
 //! | `full` | | all of these |
 //!
@@ -75,13 +75,14 @@
 //! Events of `tracing` name a record by the first 8 hexadecimal digits of its [`RecordId`], which
 //! is a hash. At `error`: a store that failed or was silent, a damaged record or entry of an index, a
 //! colliding id, a panic in a sweep. At `warn`: a session served empty during an outage, two live sessions in one
-//! request, a batch of a sweep that failed. At `info`: a session that was ended while a request was
+//! request, a batch of a sweep that failed, a cache that failed. At `info`: a session that was ended while a request was
 //! at work. At `debug`: an eviction, a sweep that deleted something.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod backend;
+mod cache;
 mod caching;
 mod clock;
 mod cookie;
@@ -116,8 +117,6 @@ pub use ::cookie::SameSite;
 pub use crate::stores::FileStore;
 #[cfg(feature = "memcached")]
 pub use crate::stores::MemcachedStore;
-#[cfg(feature = "memory")]
-pub use crate::stores::MemoryStore;
 #[cfg(feature = "mysql")]
 pub use crate::stores::MySqlStore;
 #[cfg(feature = "postgres")]
@@ -126,10 +125,13 @@ pub use crate::stores::PostgresStore;
 pub use crate::stores::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use crate::stores::SqliteStore;
+#[cfg(feature = "memory")]
+pub use crate::stores::{MemoryCache, MemoryStore};
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub use crate::stores::{SqlStore, TableName, TableNameError};
 pub use crate::{
     backend::{Backend, IntoBackend},
+    cache::{Cached, RecordCache},
     clock::{Clock, SystemClock},
     data::Entry,
     error::{Error, ErrorKind, StoreError, StoreErrorKind},
@@ -145,6 +147,7 @@ pub use crate::{
         Created, Cursor, DeleteExpired, Page, Rotated, ScanSessions, SessionStore, StoredSession,
         Updated, UserSessions,
     },
+    stores::CachedStore,
     sweeper::{Sweep, Sweeper, Sweeping},
     timestamp::Timestamp,
     user::UserId,

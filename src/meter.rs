@@ -14,6 +14,9 @@ pub(crate) enum Event {
     Gone,
     StoreError,
     ExpiredDelete,
+    CacheHit,
+    CacheMiss,
+    CacheError,
 }
 
 #[cfg(feature = "metrics")]
@@ -30,6 +33,9 @@ pub(crate) fn add(event: Event, times: u64) {
         Event::Gone => "tower_keep_gone_total",
         Event::StoreError => "tower_keep_store_errors_total",
         Event::ExpiredDelete => "tower_keep_expired_deletes_total",
+        Event::CacheHit => "tower_keep_cache_hits_total",
+        Event::CacheMiss => "tower_keep_cache_misses_total",
+        Event::CacheError => "tower_keep_cache_errors_total",
     };
     metrics::counter!(name).increment(times);
 }

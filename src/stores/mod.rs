@@ -1,5 +1,6 @@
 //! The stores that come with the crate.
 
+mod cached;
 #[cfg(all(feature = "file", unix))]
 mod file;
 #[cfg(any(feature = "memcached", feature = "redis"))]
@@ -12,6 +13,8 @@ mod keyed;
 mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "memory")]
+mod near;
 #[cfg(feature = "redis")]
 #[expect(
     clippy::wildcard_enum_match_arm,
@@ -23,12 +26,15 @@ mod sql;
 
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
+pub use cached::CachedStore;
 #[cfg(all(feature = "file", unix))]
 pub use file::FileStore;
 #[cfg(feature = "memcached")]
 pub use memcached::MemcachedStore;
 #[cfg(feature = "memory")]
 pub use memory::MemoryStore;
+#[cfg(feature = "memory")]
+pub use near::MemoryCache;
 #[cfg(feature = "mysql")]
 pub use sql::MySqlStore;
 #[cfg(feature = "postgres")]

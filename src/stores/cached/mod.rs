@@ -1,0 +1,433 @@
+//! A store with a cache in front of it.
+
+mod breaker;
+mod debts;
+mod payer;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::time::timeout;
+
+use self::{breaker::Breaker, debts::Debts};
+use crate::{
+    cache::{Cached, RecordCache},
+    clock::{Clock, SystemClock},
+    error::{StoreError, StoreErrorKind},
+    id::RecordId,
+    meter::{Event, count},
+    record::{Record, Version},
+    store::{
+        Created, Cursor, DeleteExpired, Page, Rotated, ScanSessions, SessionStore, StoredSession,
+        Updated, UserSessions,
+    },
+    timestamp::Timestamp,
+    user::UserId,
+};
+
+/// Serves reads from a [`RecordCache`], and keeps sessions in a store.
+///
+/// The store is the truth: each write is done there first, by compare-and-set, and only then in the cache. So
+/// a stale copy costs a reader its age, and can never cost a write. [`MemoryCache`](crate::MemoryCache) is in
+/// this process, `RedisCache` and `MemcachedCache` are shared.
+///
+/// Use this in the place of the store everywhere, also to list and end the sessions of a user: a write that
+/// goes past it is one that a shared cache does not hear of.
+///
+/// Cheap to clone; clones are the same store. Options are chosen before the first clone is made.
+///
+/// # What is promised
+///
+/// - *On this process*: what was written, rotated or ended before a request began is what the request reads,
+///   whatever has failed meanwhile.
+/// - *On every process that shares the cache*: the same, while the cache can be reached by the writer. A
+///   reader who has fetched a record before a logout can not bring it back: see [`RecordCache`].
+/// - *Where each process has a cache of its own*: within the bound that the constructor of the cache names.
+/// - *A cache that fails* is a miss. It is left alone for a second then, so that one that hangs costs one
+///   request in a second [some time](Self::CACHE_TIMEOUT_DEFAULT), and the store serves. What was written
+///   meanwhile is removed from the cache as soon as it can be reached again, and until then this process does
+///   not read it from there. Another process that can still reach the cache may read what was there before, until
+///   then, or for the [time to live](RecordCache::time_to_live) of the cache at the most.
+/// - *A store that fails* is a failure of each write, and of reads that the cache does not have. A copy is
+///   served without the store.
+/// - *A write whose outcome is not known*, as its caller has gone or the store was lost, may have been done.
+///   This process reads the record from the store for ten seconds then, and removes the copy after that.
+///
+/// # What it costs
+///
+/// A hot read is one `get` of the cache and nothing of the store. A write is one write of the store and one of
+/// the cache. A read that misses asks the cache, the store, and the cache once more. What is created or rotated is
+/// brought into the cache by its first read.
+///
+/// # Examples
+///
+/// ```
+/// use tower_keep::{CachedStore, MemoryCache, MemoryStore, SessionLayer};
+///
+/// # let store = MemoryStore::new();
+/// // A store on a slow disk, and no other process that writes to it.
+/// let store = CachedStore::new(MemoryCache::of_sole_process(), store);
+/// let sessions = SessionLayer::new(store.clone());
+/// ```
+pub struct CachedStore<C, S> {
+    shared: Arc<Shared<C, S>>,
+    clock: Arc<dyn Clock>,
+    cache_timeout: Duration,
+}
+
+/// What clones share.
+struct Shared<C, S> {
+    cache: C,
+    store: S,
+    breaker: Breaker,
+    debts: Debts,
+}
+
+impl<C: RecordCache, S> CachedStore<C, S> {
+    /// How long a call of the cache may take if nothing else is said: a quarter of a second. One that is
+    /// slower than the store is of no use.
+    pub const CACHE_TIMEOUT_DEFAULT: Duration = Duration::from_millis(250);
+
+    /// Puts `cache` in front of `store`.
+    #[must_use]
+    pub fn new(cache: C, store: S) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                cache,
+                store,
+                breaker: Breaker::default(),
+                debts: Debts::default(),
+            }),
+            clock: Arc::new(SystemClock),
+            cache_timeout: Self::CACHE_TIMEOUT_DEFAULT,
+        }
+    }
+
+    /// Waits for a call of the cache no longer than this.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    #[must_use]
+    #[track_caller]
+    pub fn with_cache_timeout(mut self, limit: Duration) -> Self {
+        assert!(
+            !limit.is_zero(),
+            "CachedStore: a cache that has no time is never asked"
+        );
+        self.cache_timeout = limit;
+        self
+    }
+
+    /// Tells whether a copy has expired by another clock. Give it that of the store.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// The store behind the cache. What is written there directly, the cache is not told.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        &self.shared.store
+    }
+
+    /// The cache.
+    #[must_use]
+    pub fn cache(&self) -> &C {
+        &self.shared.cache
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now().into()
+    }
+}
+
+impl<C: RecordCache, S: SessionStore> CachedStore<C, S> {
+    /// What the cache has, if it is to be trusted and answers.
+    async fn look(&self, id: &RecordId) -> Option<Cached<C::Ticket>> {
+        if self.shared.debts.has(id) {
+            self.pay_debts();
+            return None;
+        }
+        match self.ask("get", self.shared.cache.get(id)).await {
+            Ok(found) => Some(found),
+            // Something else, or of a newer version. The next reader finds the place free.
+            Err(Trouble::Unreadable) => {
+                self.let_go(id).await;
+                None
+            }
+            Err(Trouble::Away) => None,
+        }
+    }
+
+    async fn replace(&self, id: &RecordId, record: &Record, expected: Version) {
+        let replace = self.shared.cache.replace(id, record, expected);
+        match self.ask("replace", replace).await {
+            Ok(()) => {}
+            Err(Trouble::Unreadable) => self.let_go(id).await,
+            Err(Trouble::Away) => self.owe(id, Duration::ZERO),
+        }
+    }
+
+    async fn let_go(&self, id: &RecordId) {
+        let remove = self.shared.cache.remove(id);
+        if self.ask("remove", remove).await.is_err() {
+            self.owe(id, Duration::ZERO);
+        }
+    }
+
+    fn owe(&self, id: &RecordId, delay: Duration) {
+        let time_to_live = self.shared.cache.time_to_live();
+        self.shared.debts.add(id, delay, time_to_live);
+        self.pay_debts();
+    }
+
+    /// Asks the cache, unless it is left alone at present.
+    async fn ask<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, Trouble> {
+        self.shared.ask(operation, self.cache_timeout, call).await
+    }
+
+    /// Until it is settled, what becomes of a write is not known.
+    fn doubt<'a>(&'a self, id: &'a RecordId) -> Doubt<'a, C, S> {
+        Doubt {
+            store: self,
+            ids: std::slice::from_ref(id),
+        }
+    }
+}
+
+impl<C: RecordCache, S> Shared<C, S> {
+    async fn ask<T>(
+        &self,
+        operation: &'static str,
+        limit: Duration,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, Trouble> {
+        if !self.breaker.lets_through() {
+            return Err(Trouble::Away);
+        }
+        let error = match timeout(limit, call).await {
+            Ok(Ok(answer)) => {
+                self.breaker.succeeded();
+                return Ok(answer);
+            }
+            Ok(Err(error)) => error,
+            Err(_) => {
+                let problem = "the cache did not answer in time";
+                StoreError::new("cache", StoreErrorKind::Unavailable, problem)
+            }
+        };
+        count(Event::CacheError);
+        let error_shown = &error as &dyn std::error::Error;
+        match error.kind() {
+            StoreErrorKind::Corrupt | StoreErrorKind::Unsupported | StoreErrorKind::TooLarge => {
+                tracing::warn!(operation, error = error_shown, "a copy is let go of");
+                Err(Trouble::Unreadable)
+            }
+            StoreErrorKind::Unavailable | StoreErrorKind::Other => {
+                if self.breaker.failed() {
+                    tracing::warn!(
+                        operation,
+                        error = error_shown,
+                        "the session cache failed; the store serves alone until it is back"
+                    );
+                }
+                Err(Trouble::Away)
+            }
+        }
+    }
+}
+
+/// Why a cache has not done what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// It is there, and has something under that id that can not be used.
+    Unreadable,
+    /// It may have done it, or not.
+    Away,
+}
+
+/// A write that is under way. Dropped before it is settled, it may have been done, or be done yet.
+struct Doubt<'a, C: RecordCache, S: SessionStore> {
+    store: &'a CachedStore<C, S>,
+    ids: &'a [RecordId],
+}
+
+impl<C: RecordCache, S: SessionStore> Doubt<'_, C, S> {
+    /// The cache knows, or a debt says that it does not.
+    fn settle(mut self) {
+        self.ids = &[];
+    }
+}
+
+impl<C: RecordCache, S: SessionStore> Drop for Doubt<'_, C, S> {
+    fn drop(&mut self) {
+        for id in self.ids {
+            self.store.owe(id, DOUBT_TIME);
+        }
+    }
+}
+
+#[async_trait]
+impl<C: RecordCache, S: SessionStore> SessionStore for CachedStore<C, S> {
+    async fn load(&self, id: &RecordId) -> Result<Option<Record>, StoreError> {
+        let ticket = match self.look(id).await {
+            Some(Cached::Hit(record)) if !record.is_expired(self.now()) => {
+                count(Event::CacheHit);
+                return Ok(Some(record));
+            }
+            Some(Cached::Hit(_)) => {
+                // Somebody may have moved its deadline where this cache has not heard of it.
+                self.let_go(id).await;
+                None
+            }
+            Some(Cached::Miss(ticket)) => ticket,
+            None => None,
+        };
+        count(Event::CacheMiss);
+        let record = self.shared.store.load(id).await?;
+        if let (Some(record), Some(ticket)) = (&record, ticket) {
+            let fill = self.shared.cache.fill(id, record, ticket);
+            // One that has failed is a copy less.
+            let _ = self.ask("fill", fill).await;
+        }
+        Ok(record)
+    }
+
+    async fn create(&self, id: &RecordId, record: &Record) -> Result<Created, StoreError> {
+        self.shared.store.create(id, record).await
+    }
+
+    async fn update(
+        &self,
+        id: &RecordId,
+        record: &Record,
+        expected: Version,
+    ) -> Result<Updated, StoreError> {
+        let doubt = self.doubt(id);
+        let updated = self.shared.store.update(id, record, expected).await?;
+        match &updated {
+            Updated::Done => self.replace(id, record, expected).await,
+            Updated::Conflict(newer) => self.replace(id, newer, expected).await,
+            Updated::Gone => self.let_go(id).await,
+        }
+        doubt.settle();
+        Ok(updated)
+    }
+
+    async fn rotate(
+        &self,
+        old: &RecordId,
+        new: &RecordId,
+        record: &Record,
+        expected: Version,
+    ) -> Result<Rotated, StoreError> {
+        let doubt = self.doubt(old);
+        let rotated = self.shared.store.rotate(old, new, record, expected).await?;
+        match &rotated {
+            Rotated::Done | Rotated::Gone => self.let_go(old).await,
+            Rotated::Conflict(newer) => self.replace(old, newer, expected).await,
+            Rotated::Exists => {}
+        }
+        doubt.settle();
+        Ok(rotated)
+    }
+
+    async fn touch(
+        &self,
+        id: &RecordId,
+        expires_at: Timestamp,
+        expected: Version,
+    ) -> Result<bool, StoreError> {
+        let touched = self.shared.store.touch(id, expires_at, expected).await?;
+        match touched {
+            true => {
+                let touch = self.shared.cache.touch(id, expires_at, expected);
+                // A copy whose deadline is too early is looked up again.
+                let _ = self.ask("touch", touch).await;
+            }
+            // Ended, or written by somebody else.
+            false => self.let_go(id).await,
+        }
+        Ok(touched)
+    }
+
+    async fn delete(&self, id: &RecordId) -> Result<bool, StoreError> {
+        let doubt = self.doubt(id);
+        let deleted = self.shared.store.delete(id).await?;
+        self.let_go(id).await;
+        doubt.settle();
+        Ok(deleted)
+    }
+}
+
+#[async_trait]
+impl<C: RecordCache, S: UserSessions> UserSessions for CachedStore<C, S> {
+    async fn sessions_of(&self, user: &UserId) -> Result<Vec<StoredSession>, StoreError> {
+        self.shared.store.sessions_of(user).await
+    }
+
+    async fn delete_all_of(
+        &self,
+        user: &UserId,
+        keep: Option<&RecordId>,
+    ) -> Result<u64, StoreError> {
+        // Who fails does not tell which it has ended.
+        let sessions = self.shared.store.sessions_of(user).await?;
+        let ids = sessions.iter().map(|session| session.id);
+        let ids: Vec<RecordId> = ids.filter(|id| Some(id) != keep).collect();
+        let doubt = Doubt {
+            store: self,
+            ids: &ids,
+        };
+        let ended = self.shared.store.delete_all_of(user, keep).await?;
+        // Both: one may have been ended by an earlier call whose answer was lost, or have been rotated since.
+        for id in ids.iter() {
+            self.let_go(id).await;
+        }
+        doubt.settle();
+        Ok(ended)
+    }
+}
+
+#[async_trait]
+impl<C: RecordCache, S: DeleteExpired> DeleteExpired for CachedStore<C, S> {
+    async fn delete_expired(&self, limit: usize) -> Result<u64, StoreError> {
+        self.shared.store.delete_expired(limit).await
+    }
+}
+
+#[async_trait]
+impl<C: RecordCache, S: ScanSessions> ScanSessions for CachedStore<C, S> {
+    async fn scan(&self, after: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
+        self.shared.store.scan(after, limit).await
+    }
+}
+
+impl<C, S> Clone for CachedStore<C, S> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            clock: Arc::clone(&self.clock),
+            cache_timeout: self.cache_timeout,
+        }
+    }
+}
+
+impl<C: fmt::Debug, S: fmt::Debug> fmt::Debug for CachedStore<C, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedStore")
+            .field("cache", &self.shared.cache)
+            .field("store", &self.shared.store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long a write whose outcome is not known may still be on its way to the store: longer than the timeouts
+/// of stores and their clients.
+const DOUBT_TIME: Duration = Duration::from_secs(10);
