@@ -97,5 +97,5 @@ async fn end_others(session: Session, store: State<RedisStore>) -> Result<Respon
     };
     let this = session.record_id();
     let ended = store.delete_all_of(&user, this.as_ref()).await?;
-    Ok(format!("ended: {ended}\n").into_response())
+    Ok(format!("ended: {}\n", ended.len()).into_response())
 }

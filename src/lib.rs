@@ -59,13 +59,13 @@
 //! | feature | default | gives |
 //! |---|---|---|
 //! | `axum` | yes | extractors `Session`, `Option<Session>`, `LazySession`; `Error: IntoResponse` |
-//! | `memory` | yes | `MemoryStore` |
+//! | `memory` | yes | `MemoryStore`, and `MemoryCache` for a `CachedStore` |
 //! | `file` | | `FileStore` (Unix) |
 //! | `sqlite` | | `SqliteStore`, over a pool of sqlx 0.9 |
-//! | `postgres` | | `PostgresStore`, over a pool of sqlx 0.9 |
+//! | `postgres` | | `PostgresStore`, over a pool of sqlx 0.9; with `memory` also its near cache |
 //! | `mysql` | | `MySqlStore`, for MySQL and MariaDB, over a pool of sqlx 0.9 |
-//! | `redis` | | `RedisStore`, over the crate redis 1.8: one server, Sentinel, Cluster |
-//! | `memcached` | | `MemcachedStore`: one node of memcached 1.6 or several |
+//! | `redis` | | `RedisStore` and `RedisCache`, over the crate redis 1.8: one server, Sentinel, Cluster; with `memory` also a near cache |
+//! | `memcached` | | `MemcachedStore` and `MemcachedCache`: one node of memcached 1.6 or several |
 //! | `metrics` | | counters `tower_keep_loads_total`, and so on for creates, updates, rotates, touches, deletes, conflicts, replays, gone, store errors, expired deletes, cache hits, misses and errors; the histogram `tower_keep_commit_seconds` |
 //! | `testing` | | the module `testing`: the conformance suite, stores that count and fail, a manual clock |
 //! | `full` | | all of these |
@@ -108,6 +108,7 @@ mod axum;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod manual;
 #[cfg(feature = "testing")]
 pub mod testing;
 

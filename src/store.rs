@@ -214,7 +214,9 @@ pub struct StoredSession {
 ///
 /// **U2 Final.** Once [`delete_all_of`](Self::delete_all_of) has answered, every session of the
 /// user that was there when it was called is deleted as by [`delete`](SessionStore::delete), also
-/// one that was rotated meanwhile, but for the one to keep. Sessions of others are not touched.
+/// one that was rotated meanwhile, but for the one to keep. Sessions of others are not touched. The
+/// ids of the live sessions that it ended, of one that was rotated the last, are what it answers, so
+/// that a cache in front of the store can let go of exactly these, and an application can tell of them.
 ///
 /// # Examples
 ///
@@ -250,7 +252,7 @@ pub struct StoredSession {
 /// ) -> Result<String, Box<dyn std::error::Error>> {
 ///     let user = session.user().ok_or("log in first")?;
 ///     let ended = store.delete_all_of(&user, session.record_id().as_ref()).await?;
-///     Ok(format!("ended {ended} other sessions"))
+///     Ok(format!("ended {} other sessions", ended.len()))
 /// }
 /// ```
 #[async_trait]
@@ -262,16 +264,18 @@ pub trait UserSessions: SessionStore {
     /// If the store failed. There is no partial answer.
     async fn sessions_of(&self, user: &UserId) -> Result<Vec<StoredSession>, StoreError>;
 
-    /// Ends the sessions of a user, but for the one to keep (U2). Answers how many it ended.
+    /// Ends the sessions of a user, but for the one to keep (U2). Answers the ids of those it ended, in
+    /// no particular order, and each once.
     ///
     /// # Errors
     ///
-    /// If the store failed; some of the sessions may be ended. Call it again.
+    /// If the store failed; some of the sessions may be ended. Call it again, and it answers which it
+    /// ended then: of those that the call before has ended nobody is told.
     async fn delete_all_of(
         &self,
         user: &UserId,
         keep: Option<&RecordId>,
-    ) -> Result<u64, StoreError>;
+    ) -> Result<Vec<RecordId>, StoreError>;
 }
 
 /// A store that removes expired records when it is told to, as by a [`Sweeper`](crate::Sweeper).
@@ -427,7 +431,7 @@ impl<S: UserSessions + ?Sized> UserSessions for Arc<S> {
         &self,
         user: &UserId,
         keep: Option<&RecordId>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Vec<RecordId>, StoreError> {
         (**self).delete_all_of(user, keep).await
     }
 }

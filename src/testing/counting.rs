@@ -147,7 +147,7 @@ impl<S: UserSessions> UserSessions for CountingStore<S> {
         &self,
         user: &UserId,
         keep: Option<&RecordId>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Vec<RecordId>, StoreError> {
         self.counts().delete_all_of += 1;
         self.inner.delete_all_of(user, keep).await
     }

@@ -242,7 +242,7 @@ impl<S: UserSessions> UserSessions for FaultyStore<S> {
         &self,
         user: &UserId,
         keep: Option<&RecordId>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Vec<RecordId>, StoreError> {
         let call = || self.inner.delete_all_of(user, keep);
         self.pass(Operation::DeleteAllOf, call).await
     }

@@ -13,6 +13,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cached;
+mod cached_stops;
 #[cfg(unix)]
 mod file;
 #[cfg(unix)]

@@ -242,7 +242,7 @@ async fn all_sessions_of_a_user_end_wherever_a_rotation_was_interrupted() {
         Scene::retired().await,
     ] {
         let ended = scene.store.delete_all_of(&scene.user, None).await;
-        assert_eq!(ended.unwrap(), 1);
+        assert_eq!(ended.unwrap().len(), 1);
         assert_eq!(scene.by_scan().await, []);
         // The rotation that was interrupted goes on after all.
         let _ = scene.rotate().await;

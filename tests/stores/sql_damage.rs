@@ -176,13 +176,16 @@ async fn a_damaged_row_is_ended_like_any_other(which: Which) {
     let by_user = damages
         .iter()
         .filter(|(_, _, assignment)| !assignment.contains("user_id"));
-    let mut put = 0;
+    let mut put = Vec::new();
     for (_, _, assignment) in by_user {
         let id = create(&*store, &ours()).await;
         damage(&place, &id, None, assignment).await;
-        put += 1;
+        put.push(id);
     }
-    assert_eq!(store.delete_all_of(&ada, None).await.unwrap(), put);
+    let mut ended = store.delete_all_of(&ada, None).await.unwrap();
+    put.sort_by_key(|id| *id.as_bytes());
+    ended.sort_by_key(|id| *id.as_bytes());
+    assert_eq!(ended, put);
     assert_eq!(count(&place).await, "0");
 }
 

@@ -163,7 +163,7 @@ async fn two_tables_in_one_database_see_nothing_of_each_other(which: Which) {
     let id = create(&*one, &written).await;
     assert_eq!(other.load(&id).await.unwrap(), None);
     assert!(!other.delete(&id).await.unwrap());
-    assert_eq!(other.delete_all_of(&ada, None).await.unwrap(), 0);
+    assert_eq!(other.delete_all_of(&ada, None).await.unwrap(), []);
     assert!(other.sessions_of(&ada).await.unwrap().is_empty());
     assert!(other.scan(None, 10).await.unwrap().sessions.is_empty());
     assert_eq!(one.load(&id).await.unwrap(), Some(written));

@@ -101,11 +101,11 @@ impl<S: SessionStore> UserSessions for Listed<S> {
         &self,
         user: &UserId,
         keep: Option<&RecordId>,
-    ) -> Result<u64, StoreError> {
-        let mut ended = 0;
+    ) -> Result<Vec<RecordId>, StoreError> {
+        let mut ended = Vec::new();
         for session in self.sessions_of(user).await? {
             if Some(&session.id) != keep {
-                ended += u64::from(self.delete(&session.id).await?);
+                ended.extend(self.delete(&session.id).await?.then_some(session.id));
             }
         }
         Ok(ended)

@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -21,8 +22,9 @@ use tokio::runtime::Builder;
 #[cfg(unix)]
 use tower_keep::FileStore;
 use tower_keep::{
-    Clock, Created, Cursor, DeleteExpired, MemcachedStore, MemoryStore, MySqlStore, Page,
-    PostgresStore, Record, RecordId, RedisStore, Rotated, ScanSessions, SessionStore, SqliteStore,
+    CachedStore, Clock, Created, Cursor, DeleteExpired, MemcachedCache, MemcachedStore,
+    MemoryCache, MemoryStore, MySqlStore, Page, PostgresStore, Record, RecordId, RedisCache,
+    RedisStore, Rotated, ScanSessions, SessionStore, SqliteStore,
     StoreError, StoredSession, TableName, Timestamp, Updated, UserId, UserSessions, Version,
 };
 use tower_keep_servers::{Cluster, Kind, Sentinels, Server};
@@ -52,6 +54,8 @@ enum Which {
     MySql(MySqlStore),
     Redis(RedisStore),
     Memcached(Listed<MemcachedStore>),
+    CachedNear(CachedStore<MemoryCache, PostgresStore>),
+    CachedFar(CachedStore<RedisCache, PostgresStore>),
 }
 
 /// Does the same with whatever store it is.
@@ -66,6 +70,8 @@ macro_rules! each {
             Which::MySql($store) => $do,
             Which::Redis($store) => $do,
             Which::Memcached($store) => $do,
+            Which::CachedNear($store) => $do,
+            Which::CachedFar($store) => $do,
         }
     };
 }
@@ -101,6 +107,8 @@ impl TestStore {
             "redis-sentinel" => (Which::Redis(redis_sentinel()), None),
             "memcached" => (Which::Memcached(Listed::new(memcached())), None),
             "redis-cluster" => (Which::Redis(redis_cluster()), None),
+            "cached-memory" => (Which::CachedNear(cached_near(postgres(CONNECTIONS_MAX))), None),
+            "cached-redis" => (Which::CachedFar(cached_far(postgres(CONNECTIONS_MAX))), None),
             other => panic!("{other:?}, as in {CHOICE}, is no store"),
         };
         Self { which, folder }
@@ -122,6 +130,16 @@ impl TestStore {
             Which::Redis(store) => Which::Redis(store.with_clock(clock)),
             Which::Memcached(listed) => {
                 Which::Memcached(Listed::new(listed.store.with_clock(clock)))
+            }
+            Which::CachedNear(cached) => {
+                let clock = Arc::new(clock);
+                let store = cached.store().clone().with_clock(Arc::clone(&clock));
+                Which::CachedNear(cached_near(store).with_clock(clock))
+            }
+            Which::CachedFar(cached) => {
+                let clock = Arc::new(clock);
+                let store = cached.store().clone().with_clock(Arc::clone(&clock));
+                Which::CachedFar(cached_far(store).with_clock(clock))
             }
         };
         Self { which, ..self }
@@ -211,6 +229,17 @@ pub fn redis_cluster() -> RedisStore {
 
 /// A store over two nodes that the tests share.
 pub fn memcached() -> MemcachedStore {
+    let store = MemcachedStore::open(&memcached_url()).unwrap();
+    store.with_prefix(format!("test{}", new_number()))
+}
+
+/// A cache over the same.
+pub fn memcached_cache() -> MemcachedCache {
+    let cache = MemcachedCache::open(&memcached_url()).unwrap();
+    cache.with_prefix(format!("test{}", new_number()))
+}
+
+fn memcached_url() -> String {
     static NODES: OnceLock<[Server; 2]> = OnceLock::new();
     let nodes = NODES.get_or_init(|| {
         meanwhile(async || {
@@ -219,8 +248,25 @@ pub fn memcached() -> MemcachedStore {
         })
     });
     let [one, other] = nodes.each_ref().map(Server::port);
-    let store = MemcachedStore::open(&format!("memcached://127.0.0.1:{one},127.0.0.1:{other}"));
-    store.unwrap().with_prefix(format!("test{}", new_number()))
+    format!("memcached://127.0.0.1:{one},127.0.0.1:{other}")
+}
+
+/// A cache on the Redis that the tests share.
+pub fn redis_cache() -> RedisCache {
+    let number = new_number();
+    let url = meanwhile(async || Server::shared(Kind::Redis).await.url());
+    let database = number % REDIS_DATABASES;
+    let cache = RedisCache::open(&format!("{url}/{database}")).unwrap();
+    cache.with_prefix(format!("test{number}"))
+}
+
+fn cached_near(store: PostgresStore) -> CachedStore<MemoryCache, PostgresStore> {
+    CachedStore::new(MemoryCache::of_sole_process(), store)
+}
+
+fn cached_far(store: PostgresStore) -> CachedStore<RedisCache, PostgresStore> {
+    // The tests do more at once than a machine likes.
+    CachedStore::new(redis_cache(), store).with_cache_timeout(CACHE_TIMEOUT)
 }
 
 /// A name that no other test has.
@@ -297,7 +343,7 @@ impl UserSessions for TestStore {
         &self,
         user: &UserId,
         keep: Option<&RecordId>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Vec<RecordId>, StoreError> {
         each!(self, store => store.delete_all_of(user, keep).await)
     }
 }
@@ -312,6 +358,8 @@ impl DeleteExpired for TestStore {
             Which::Sqlite(store) => store.delete_expired(limit).await,
             Which::Postgres(store) => store.delete_expired(limit).await,
             Which::MySql(store) => store.delete_expired(limit).await,
+            Which::CachedNear(store) => store.delete_expired(limit).await,
+            Which::CachedFar(store) => store.delete_expired(limit).await,
             // The server lets go of what has expired.
             Which::Redis(_) | Which::Memcached(_) => Ok(0),
         }
@@ -344,6 +392,9 @@ const CHOICE: &str = "TOWER_KEEP_TEST_STORE";
 
 /// As many as the server of the tests has.
 const REDIS_DATABASES: usize = 4096;
+
+/// Long enough that none is missed.
+const CACHE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Few, because many tests share a server.
 const CONNECTIONS_MAX: u32 = 8;

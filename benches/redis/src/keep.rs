@@ -1,12 +1,22 @@
-//! tower-keep over its Redis store, which uses the crate `redis`.
+//! tower-keep over its Redis store, which uses the crate `redis`; also with a cache in the process that Redis tells of
+//! what others write.
 
 use axum::{Router, routing::get};
-use tower_keep::{Error, RedisStore, Session, SessionLayer};
+use tower_keep::{CachedStore, Error, IntoBackend, RedisStore, Session, SessionLayer};
 
 use crate::profile::PROFILE;
 
 pub fn router(redis_url: &str) -> Router {
+    router_over(RedisStore::open(redis_url).expect("an address"))
+}
+
+pub async fn router_with_near_cache(redis_url: &str) -> Router {
     let store = RedisStore::open(redis_url).expect("an address");
+    let cache = store.near_cache().await.expect("Redis");
+    router_over(CachedStore::new(cache, store))
+}
+
+fn router_over(store: impl IntoBackend) -> Router {
     Router::new()
         .route("/login", get(login))
         .route("/untouched", get(async || "untouched"))

@@ -376,7 +376,7 @@ impl<C: RecordCache, S: UserSessions> UserSessions for CachedStore<C, S> {
         &self,
         user: &UserId,
         keep: Option<&RecordId>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Vec<RecordId>, StoreError> {
         // Who fails does not tell which it has ended.
         let sessions = self.shared.store.sessions_of(user).await?;
         let ids = sessions.iter().map(|session| session.id);
@@ -387,7 +387,10 @@ impl<C: RecordCache, S: UserSessions> UserSessions for CachedStore<C, S> {
         };
         let ended = self.shared.store.delete_all_of(user, keep).await?;
         // Both: one may have been ended by an earlier call whose answer was lost, or have been rotated since.
-        for id in ids.iter() {
+        for id in ids
+            .iter()
+            .chain(ended.iter().filter(|id| !ids.contains(id)))
+        {
             self.let_go(id).await;
         }
         doubt.settle();

@@ -106,17 +106,17 @@ impl UserSessions for FileStore {
         &self,
         user: &UserId,
         keep: Option<&RecordId>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Vec<RecordId>, StoreError> {
         // No session of this user changes its id until the last one has been ended.
         let _held = UserLock::take(&self.tree, user).await?;
         let (tree, wanted) = (Arc::clone(&self.tree), user.clone());
         let ids = blocking(move || noted(&tree, &wanted)).await?;
-        let (mut ended, mut unknown) = (0, None);
+        let (mut ended, mut unknown) = (Vec::new(), None);
         for id in ids.into_iter().filter(|id| keep != Some(id)) {
             let (store, user) = (self.clone(), user.clone());
             let end = move |held: &mut Held<'_>| end(&store, held, &user, &id);
             match exclusively(&self.tree, Claim::records([&id]), end).await {
-                Ok(was_alive) => ended += u64::from(was_alive),
+                Ok(was_alive) => ended.extend(was_alive.then_some(id)),
                 // Nobody can use what is damaged; what a newer version has written, others can.
                 Err(error) if error.kind() == StoreErrorKind::Corrupt => report_damage(&id, &error),
                 Err(error) if is_damage(&error) => unknown = Some(error),

@@ -348,15 +348,15 @@ impl UserSessions for MemoryStore {
         &self,
         user: &UserId,
         keep: Option<&RecordId>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Vec<RecordId>, StoreError> {
         let now = self.now();
-        let mut ended = 0;
+        let mut ended = Vec::new();
         for shard in &mut self.lock_all() {
             let sessions: Vec<_> = shard.of_user(user).collect();
             for session in sessions {
                 if keep != Some(&session.id) {
                     shard.remove(&session.id);
-                    ended += u64::from(is_live(&session.record, now));
+                    ended.extend(is_live(&session.record, now).then_some(session.id));
                 }
             }
         }

@@ -27,7 +27,7 @@ impl UserSessions for RedisStore {
         &self,
         user: &UserId,
         keep: Option<&RecordId>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Vec<RecordId>, StoreError> {
         self.end_sessions(user, keep).await
     }
 }

@@ -13,6 +13,8 @@ use crate::{
 /// What became of a deletion.
 pub(super) enum Ended {
     Live,
+    /// What may have been the target of a rotation that had not happened yet, and is none any more.
+    Pending,
     Nothing,
     Moved(RecordId),
 }
@@ -44,7 +46,8 @@ impl RedisStore {
             let Reply { value, doubt } = reply.await?;
             match value {
                 Value::Int(1) => return Ok(Ended::Live),
-                Value::Int(0) => return Ok(Ended::Nothing),
+                Value::Int(0) if pending_too.is_empty() => return Ok(Ended::Nothing),
+                Value::Int(0) => return Ok(Ended::Pending),
                 // By the first of two that were sent, perhaps.
                 Value::Int(-2) if doubt.is_some() => return Ok(Ended::Live),
                 Value::Int(-2) => return Ok(Ended::Nothing),

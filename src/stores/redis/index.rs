@@ -95,12 +95,12 @@ impl RedisStore {
         Ok(live)
     }
 
-    /// Ends the sessions that the index of a user leads to, and answers how many.
+    /// Ends the sessions that the index of a user leads to, and answers which.
     pub(super) async fn end_sessions(
         &self,
         user: &UserId,
         keep: Option<&RecordId>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Vec<RecordId>, StoreError> {
         let mut ids = self.entries(user).await?;
         ids.retain(|id| Some(id) != keep);
         let (store, owner, kept) = (self.clone(), user.clone(), keep.copied());
@@ -108,31 +108,42 @@ impl RedisStore {
             let (store, owner) = (store.clone(), owner.clone());
             async move { store.end_wherever(id, &owner, kept).await }
         });
-        let mut ended = 0;
+        let (mut ended, mut pending, mut gone) = (Vec::new(), Vec::new(), Vec::new());
         let mut stale = Vec::new();
-        for (id, was_live) in ends.await? {
-            ended += u64::from(was_live);
+        for (id, (at, end)) in ends.await? {
+            match end {
+                Ended::Live => ended.push(at),
+                Ended::Pending => pending.push(at),
+                Ended::Nothing if at != id => gone.push(at),
+                Ended::Nothing | Ended::Moved(_) => {}
+            }
             stale.push(id);
         }
         self.remove_entries(user, &stale).await?;
+        // A session may have moved to where just before it was only about to, and where it was ended
+        // for that.
+        ended.extend(gone.into_iter().filter(|id| pending.contains(id)));
+        // One is met twice if a command was sent twice, or if both of its ids lead to it.
+        ended.sort_unstable_by_key(|id| *id.as_bytes());
+        ended.dedup();
         Ok(ended)
     }
 
-    /// Ends a session of that user, even if it has moved meanwhile; but not the one to keep.
+    /// Ends a session of that user, even if it has moved meanwhile; but not the one to keep. Answers
+    /// where that was, and what became of it.
     async fn end_wherever(
         &self,
         mut id: RecordId,
         user: &UserId,
         keep: Option<RecordId>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<(RecordId, Ended), StoreError> {
         let mut owner = None;
         for _ in 0..MOVES_MAX {
             if Some(id) == keep {
-                return Ok(false);
+                return Ok((id, Ended::Nothing));
             }
             match self.end(&id, owner).await? {
-                Ended::Live => return Ok(true),
-                Ended::Nothing => return Ok(false),
+                end @ (Ended::Live | Ended::Pending | Ended::Nothing) => return Ok((id, end)),
                 Ended::Moved(to) => {
                     id = to;
                     // Somebody else may have logged in with it.

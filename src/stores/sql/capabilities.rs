@@ -5,13 +5,15 @@ use async_trait::async_trait;
 use super::{
     SqlStore,
     contention::past_contention,
-    dialect::{Dialect, Value, arguments},
+    dialect::{Dialect, Value},
     failure::store_error,
+    row::read_id,
 };
 use crate::{
     error::StoreError,
     id::RecordId,
     store::{Cursor, DeleteExpired, Page, ScanSessions, StoredSession, UserSessions},
+    timestamp::Timestamp,
     user::UserId,
 };
 
@@ -27,24 +29,36 @@ impl<Db: Dialect> UserSessions for SqlStore<Db> {
         &self,
         user: &UserId,
         keep: Option<&RecordId>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Vec<RecordId>, StoreError> {
         // No id is empty.
         let keep = keep.map_or(&[][..], |id| id.as_bytes());
         let user = Value::Text(Some(user.as_str()));
-        let delete = |expires_after: i64| async move {
-            let values = [user, Value::Bytes(keep), Value::Number(expires_after)];
-            let text = &self.statements().delete_all_of;
-            let run = || async {
-                Db::delete_matching(&self.pool, text.sql(), arguments::<Db>(&values)?).await
-            };
-            let deleted = past_contention::<Db, _, _>(run).await;
-            deleted.map_err(store_error::<Db>)
-        };
-        let ended = delete(self.now().as_millis()).await?;
+        let values = [user, Value::Bytes(keep)];
+        let now = self.now();
+        let lock = &self.statements().lock_all_of;
+        let delete = &self.statements().delete_all_of;
         // Also those that have expired by this clock, but perhaps not by that of another node.
-        delete(i64::MIN).await?;
-        Ok(ended)
+        let run = || Db::delete_matching(&self.pool, lock.sql(), delete.sql(), &values);
+        let rows = past_contention::<Db, _, _>(run).await;
+        let rows = rows.map_err(store_error::<Db>)?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| live_id::<Db>(row, now))
+            .collect())
     }
+}
+
+/// The id of a row that was deleted, if a session was alive there. In doubt it was.
+fn live_id<Db: Dialect>(row: &Db::Row, now: Timestamp) -> Option<RecordId> {
+    let deadline = Db::number(row, 1).unwrap_or(i64::MAX);
+    if deadline <= now.as_millis() {
+        return None;
+    }
+    let id = read_id::<Db>(row);
+    if id.is_err() {
+        tracing::error!("a deleted record had no id that a session can have");
+    }
+    id.ok()
 }
 
 #[async_trait]

@@ -23,6 +23,9 @@ pub trait Dialect: Database {
     /// What names are quoted with.
     const QUOTE: char;
 
+    /// Whether a `DELETE` can return columns of its rows.
+    const HAS_RETURNING: bool;
+
     /// How the `n`th parameter of a statement is written, counted from 1.
     fn parameter(n: usize) -> String;
 
@@ -58,13 +61,15 @@ pub trait Dialect: Database {
         arguments: Self::Arguments,
     ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
 
-    /// As `execute`, for a `DELETE` of rows that meet a condition, which must not miss a row whose
-    /// key is changed meanwhile.
+    /// Runs a `DELETE` of rows that meet a condition, which must not miss a row whose key is changed
+    /// meanwhile, and returns the columns asked for of exactly the rows that it deleted. Where it can not
+    /// return them, `lock` reads them: a `SELECT … FOR UPDATE` on the same condition.
     fn delete_matching(
         pool: &Pool<Self>,
-        sql: Sql,
-        arguments: Self::Arguments,
-    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+        lock: Sql,
+        delete: Sql,
+        values: &[Value<'_>],
+    ) -> impl Future<Output = Result<Vec<Self::Row>, sqlx::Error>> + Send;
 
     /// Runs statements that have no parameters.
     fn run(pool: &Pool<Self>, sql: Sql) -> impl Future<Output = Result<(), sqlx::Error>> + Send;

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 use sqlx::{
-    MySql, Pool,
+    Connection, MySql, Pool,
     error::DatabaseError,
-    mysql::{MySqlArguments, MySqlDatabaseError},
+    mysql::{MySqlDatabaseError, MySqlRow},
 };
 
 use super::{
     SCHEMA_VERSION,
-    dialect::{Dialect, Sql, driver},
+    dialect::{Dialect, Sql, Value, arguments, driver},
     failure::{Cause, sqlstate},
     table::TableName,
 };
@@ -19,6 +19,9 @@ impl Dialect for MySql {
     const STORE: &'static str = "mysql";
 
     const QUOTE: char = '`';
+
+    /// MariaDB has it, MySQL has not.
+    const HAS_RETURNING: bool = false;
 
     fn parameter(_: usize) -> String {
         "?".to_owned()
@@ -117,21 +120,31 @@ impl Dialect for MySql {
     }
 
     /// Moving a row to another key moves its entry in the index. Only the locks of REPEATABLE READ,
-    /// the default, keep an entry from being moved to where the scan has already been.
+    /// the default, keep an entry from being moved to where the scan has already been. They are held
+    /// until the end of the transaction, so the second scan meets the same rows as the first.
     async fn delete_matching(
         pool: &Pool<Self>,
-        sql: Sql,
-        arguments: MySqlArguments,
-    ) -> Result<u64, sqlx::Error> {
+        lock: Sql,
+        delete: Sql,
+        values: &[Value<'_>],
+    ) -> Result<Vec<MySqlRow>, sqlx::Error> {
         let mut connection = pool.acquire().await?;
-        // The level is for the next transaction, which is the statement below. If that is not reached,
-        // it must not be a transaction of the application's.
+        // The level is for the next transaction, which is the one below. If that is not reached, it must
+        // not be a transaction of the application's.
         connection.close_on_drop();
         sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             .execute(&mut *connection)
             .await?;
-        let done = sqlx::query_with(sql, arguments).execute(&mut *connection);
-        Ok(done.await?.rows_affected())
+        let mut transaction = connection.begin().await?;
+        let found = sqlx::query_with(lock, arguments::<Self>(values)?)
+            .fetch_all(&mut *transaction)
+            .await?;
+        let deleted = sqlx::query_with(delete, arguments::<Self>(values)?)
+            .execute(&mut *transaction)
+            .await?;
+        debug_assert_eq!(deleted.rows_affected(), found.len() as u64);
+        transaction.commit().await?;
+        Ok(found)
     }
 
     driver!(MySql);

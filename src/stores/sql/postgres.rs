@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use sqlx::{Pool, Postgres, error::DatabaseError, postgres::PgArguments};
+use sqlx::{Pool, Postgres, error::DatabaseError, postgres::PgRow};
 
 use super::{
     SCHEMA_VERSION,
-    dialect::{Dialect, Sql, driver},
+    dialect::{Dialect, Sql, Value, arguments, driver},
     failure::{Cause, sqlstate},
     table::TableName,
 };
@@ -15,6 +15,8 @@ impl Dialect for Postgres {
     const STORE: &'static str = "postgres";
 
     const QUOTE: char = '"';
+
+    const HAS_RETURNING: bool = true;
 
     fn parameter(n: usize) -> String {
         format!("${n}")
@@ -110,10 +112,11 @@ impl Dialect for Postgres {
     /// A row whose key has changed is followed to its new version.
     async fn delete_matching(
         pool: &Pool<Self>,
-        sql: Sql,
-        arguments: PgArguments,
-    ) -> Result<u64, sqlx::Error> {
-        Self::execute(pool, sql, arguments).await
+        _lock: Sql,
+        delete: Sql,
+        values: &[Value<'_>],
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        Self::fetch_all(pool, delete, arguments::<Self>(values)?).await
     }
 
     driver!(Postgres);

@@ -44,7 +44,7 @@ pub(super) fn read<Db: Dialect>(row: &Db::Row) -> Result<StoredSession, Unreadab
         token: WriteToken::from_bytes(fixed(Db::bytes(row, 2)?, "token")?),
     };
     Ok(StoredSession {
-        id: RecordId::from_bytes(fixed(Db::bytes(row, 0)?, "id")?),
+        id: read_id::<Db>(row)?,
         record: Record {
             version,
             user,
@@ -54,6 +54,11 @@ pub(super) fn read<Db: Dialect>(row: &Db::Row) -> Result<StoredSession, Unreadab
             payload: Payload::from(Db::bytes(row, 7)?),
         },
     })
+}
+
+/// Reads the id, which comes first.
+pub(super) fn read_id<Db: Dialect>(row: &Db::Row) -> Result<RecordId, Unreadable> {
+    Ok(RecordId::from_bytes(fixed(Db::bytes(row, 0)?, "id")?))
 }
 
 /// Why a row is no session.

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use sqlx::{Pool, Sqlite, error::DatabaseError, sqlite::SqliteArguments};
+use sqlx::{Pool, Sqlite, error::DatabaseError, sqlite::SqliteRow};
 
 use super::{
     SCHEMA_VERSION,
-    dialect::{Dialect, Sql, driver},
+    dialect::{Dialect, Sql, Value, arguments, driver},
     failure::{Cause, sqlstate},
     table::TableName,
 };
@@ -15,6 +15,8 @@ impl Dialect for Sqlite {
     const STORE: &'static str = "sqlite";
 
     const QUOTE: char = '"';
+
+    const HAS_RETURNING: bool = true;
 
     fn parameter(_: usize) -> String {
         "?".to_owned()
@@ -91,10 +93,11 @@ impl Dialect for Sqlite {
     /// There is one writer at a time.
     async fn delete_matching(
         pool: &Pool<Self>,
-        sql: Sql,
-        arguments: SqliteArguments,
-    ) -> Result<u64, sqlx::Error> {
-        Self::execute(pool, sql, arguments).await
+        _lock: Sql,
+        delete: Sql,
+        values: &[Value<'_>],
+    ) -> Result<Vec<SqliteRow>, sqlx::Error> {
+        Self::fetch_all(pool, delete, arguments::<Self>(values)?).await
     }
 
     driver!(Sqlite);

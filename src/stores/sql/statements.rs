@@ -9,7 +9,7 @@ use super::{
     table::TableName,
 };
 
-/// The texts, for one table. Each operation is one statement, complete in itself.
+/// The texts, for one table. Each is complete in itself, but for the one that says what it goes with.
 #[derive(Clone)]
 pub(super) struct Statements {
     pub(super) load: Text,
@@ -22,6 +22,8 @@ pub(super) struct Statements {
     pub(super) delete: Text,
     pub(super) delete_if_expired: Text,
     pub(super) sessions_of: Text,
+    /// For a database that can not return what it deletes: `Dialect::delete_matching` runs both.
+    pub(super) lock_all_of: Text,
     pub(super) delete_all_of: Text,
     pub(super) delete_expired: Text,
     pub(super) scan: Text,
@@ -33,6 +35,11 @@ impl Statements {
         let text = |text: &str| Text::new::<Db>(text);
         // The condition of every write to a session: it lives, and in the version that was seen.
         let seen = "id = ? AND revision = ? AND token = ? AND expires_at > ?";
+        let others_of_user = "user_id = ? AND id <> ?";
+        let returning = match Db::HAS_RETURNING {
+            true => format!(" RETURNING {ENDED}"),
+            false => String::new(),
+        };
         Self {
             load: text(&format!("SELECT {COLUMNS} FROM {table} WHERE id = ?")),
             load_either: text(&format!("SELECT {COLUMNS} FROM {table} WHERE id IN (?, ?)")),
@@ -57,8 +64,11 @@ impl Statements {
             sessions_of: text(&format!(
                 "SELECT {COLUMNS} FROM {table} WHERE user_id = ? AND expires_at > ?"
             )),
+            lock_all_of: text(&format!(
+                "SELECT {ENDED} FROM {table} WHERE {others_of_user} FOR UPDATE"
+            )),
             delete_all_of: text(&format!(
-                "DELETE FROM {table} WHERE user_id = ? AND id <> ? AND expires_at > ?"
+                "DELETE FROM {table} WHERE {others_of_user}{returning}"
             )),
             delete_expired: text(&Db::delete_expired(&table)),
             scan: text(&format!(
@@ -93,6 +103,9 @@ impl Text {
 /// In the order in which they are read and bound.
 const COLUMNS: &str =
     "id, revision, token, user_id, created_at, expires_at, absolute_deadline, payload";
+
+/// What is asked of a row that is deleted.
+const ENDED: &str = "id, expires_at";
 
 /// All columns but the id, in the order of `COLUMNS`.
 const ASSIGNMENTS: &str = "revision = ?, token = ?, user_id = ?, created_at = ?, expires_at = ?, \

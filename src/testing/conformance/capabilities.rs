@@ -1,6 +1,10 @@
 //! The clauses of `UserSessions`, `DeleteExpired` and `ScanSessions`.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::fixtures::{
     create, create_and_outlive, load, new_id, new_record, new_user, next, now, outlive,
@@ -71,27 +75,41 @@ pub async fn u02_ending_them_is_final<S: UserSessions>(store: Arc<S>) {
     let (ada, bob) = (new_user(), new_user());
     let kept = create(&*store, &of_user(&ada)).await;
     let other = create(&*store, &of_user(&bob)).await;
-    let mut ended = Vec::new();
+    let mut alive = BTreeSet::new();
     for _ in 0..5 {
-        ended.push(create(&*store, &of_user(&ada)).await);
+        alive.insert(create(&*store, &of_user(&ada)).await);
     }
-    let count = store.delete_all_of(&ada, Some(&kept)).await;
-    assert_eq!(count.expect("delete_all_of"), 5);
-    for id in &ended {
+    let expired = create_and_outlive(&*store, of_user(&ada)).await;
+    let deleted = create(&*store, &of_user(&ada)).await;
+    assert!(store.delete(&deleted).await.expect("delete"));
+    assert_eq!(end_all(&*store, &ada, Some(&kept)).await, alive);
+    for id in alive.iter().chain([&expired, &deleted]) {
         assert_eq!(load(&*store, id).await, None);
     }
     assert!(load(&*store, &kept).await.is_some(), "the one to keep");
     assert!(load(&*store, &other).await.is_some(), "somebody else's");
-    let none = store.delete_all_of(&new_user(), None).await;
-    assert_eq!(none.expect("delete_all_of"), 0);
-    let last = store.delete_all_of(&ada, None).await;
-    assert_eq!(last.expect("delete_all_of"), 1);
+    let none = BTreeSet::new();
+    assert_eq!(end_all(&*store, &new_user(), None).await, none);
+    assert_eq!(end_all(&*store, &ada, Some(&kept)).await, none);
+    assert_eq!(end_all(&*store, &ada, None).await, [kept].into());
     assert_eq!(load(&*store, &kept).await, None);
 
     end_others_after_a_rotation(&*store).await;
     for _ in 0..20 {
         race_rotation_with_the_end(&store).await;
     }
+}
+
+async fn end_all<S: UserSessions>(
+    store: &S,
+    user: &UserId,
+    keep: Option<&RecordId>,
+) -> BTreeSet<RecordId> {
+    let ended = store.delete_all_of(user, keep).await;
+    let ended = ended.expect("delete_all_of");
+    let ids: BTreeSet<_> = ended.iter().copied().collect();
+    assert_eq!(ids.len(), ended.len(), "each session once");
+    ids
 }
 
 /// A session that has just taken a new id is kept under it; one that has become another user's is theirs.
@@ -104,8 +122,10 @@ async fn end_others_after_a_rotation<S: UserSessions>(store: &S) {
     let mut of_bob = next(&record, b"now of somebody else");
     of_bob.user = Some(bob);
     let lent = rotate(store, &lent, &record, &of_bob).await;
-    let ended = store.delete_all_of(&ada, Some(&kept)).await;
-    assert_eq!(ended.expect("delete_all_of"), 0);
+    let moved = create(store, &record).await;
+    let moved = rotate(store, &moved, &record, &next(&record, b"moved")).await;
+    assert_eq!(end_all(store, &ada, Some(&kept)).await, [moved].into());
+    assert_eq!(load(store, &moved).await, None);
     assert!(load(store, &kept).await.is_some(), "the one to keep");
     assert!(load(store, &lent).await.is_some(), "somebody else's");
 }
@@ -123,9 +143,14 @@ async fn race_rotation_with_the_end<S: UserSessions>(store: &Arc<S>) {
             store.rotate(&old, &new, &next, record.version).await
         }
     });
-    let ended = store.delete_all_of(&user, None).await;
-    let _ = ended.expect("delete_all_of");
-    let _ = rotation.await.expect("a task").expect("rotate");
+    let ended = end_all(&**store, &user, None).await;
+    let last = match rotation.await.expect("a task").expect("rotate") {
+        Rotated::Done => new,
+        // It was ended before.
+        Rotated::Gone => old,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ended, [last].into(), "told by the id that was alive");
     assert_eq!(load(&**store, &old).await, None);
     assert_eq!(load(&**store, &new).await, None, "it slipped through");
 }

@@ -141,5 +141,5 @@ async fn a_full_memory_refuses_changes_and_serves_reads_and_logouts(which: Which
         r#"{"cart":"full","n":1}"#
     );
     stranger.post("/put/a/b").await.assert_ok().the_cookie();
-    assert_eq!(store.delete_all_of(user, None).await.unwrap(), 1);
+    assert_eq!(store.delete_all_of(user, None).await.unwrap().len(), 1);
 }

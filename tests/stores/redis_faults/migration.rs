@@ -74,7 +74,7 @@ async fn every_operation_works_on_a_session_whose_slot_is_between_two_nodes() {
     assert_eq!(store.load(&id).await.unwrap(), None);
     assert!(store.delete(&other).await.unwrap());
     assert_eq!(store.load(&other).await.unwrap(), None);
-    assert_eq!(store.delete_all_of(&user, None).await.unwrap(), 0);
+    assert_eq!(store.delete_all_of(&user, None).await.unwrap(), []);
 
     // Through the application, and with scripts that the node has forgotten.
     let mut browser = Browser::new(&app(SessionLayer::new(store)));

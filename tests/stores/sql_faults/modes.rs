@@ -96,7 +96,7 @@ mod mariadb_serializable {
             .unwrap();
         assert_eq!(connection().fetch_one(&pool).await.unwrap(), before);
         let ada = UserId::new("ada").unwrap();
-        assert_eq!(store.delete_all_of(&ada, None).await.unwrap(), 0);
+        assert_eq!(store.delete_all_of(&ada, None).await.unwrap(), []);
         assert_ne!(connection().fetch_one(&pool).await.unwrap(), before);
     }
 
