@@ -30,6 +30,7 @@ mod memory;
 mod model;
 mod mysql;
 mod postgres;
+mod near_processes;
 mod redis;
 mod redis_commands;
 mod redis_damage;
@@ -37,6 +38,9 @@ mod redis_deadlines;
 mod redis_doubts;
 #[cfg(unix)]
 mod redis_faults;
+mod redis_near;
+#[cfg(unix)]
+mod redis_near_faults;
 mod redis_places;
 mod redis_quiet;
 mod redis_rotation;

@@ -196,7 +196,7 @@ impl From<Elapsed> for Problem {
 }
 
 /// What the first answers, unless the second ends before.
-async fn either<F: Future>(
+pub(super) async fn either<F: Future>(
     mut first: Pin<&mut F>,
     mut second: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<F::Output> {

@@ -52,7 +52,8 @@ impl Prefix {
         bytes.try_into().ok().map(RecordId::from_bytes)
     }
 
-    fn sessions(&self) -> String {
+    /// What the keys of all sessions begin with.
+    pub(super) fn sessions(&self) -> String {
         const ID_LEN: usize = 43;
         let mut start = String::with_capacity(self.0.len() + ":session:".len() + ID_LEN);
         start.push_str(&self.0);

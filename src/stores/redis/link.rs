@@ -1,5 +1,8 @@
 //! A connection that is made anew, in the background, when it is lost.
 
+#[cfg(feature = "memory")]
+mod company;
+
 use std::{
     sync::{Arc, PoisonError, Weak},
     time::{Duration, Instant},
@@ -14,6 +17,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+#[cfg(feature = "memory")]
+pub(super) use self::company::Company;
 use super::{connection::Connection, failure::Fate};
 
 /// How connections are made.
@@ -32,28 +37,40 @@ impl Origin {
         }
     }
 
-    async fn connect(&self) -> RedisResult<Connection> {
-        // Callers count their own time; a timeout of the driver's would come on top.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None);
+    /// A connection, and the server it leads to, if that is one.
+    async fn connect(&self) -> RedisResult<(Connection, Option<Client>)> {
         let client = match self {
             Self::Server(client) => client.clone(),
             Self::Sentinel(client) => client.lock().await.async_get_client().await?,
             Self::Cluster(client) => {
-                return Ok(Connection::Cluster(client.get_async_connection().await?));
+                let connection = client.get_async_connection().await?;
+                return Ok((Connection::Cluster(connection), None));
             }
         };
+        let config = config();
         let connection = client.get_multiplexed_async_connection_with_config(&config);
-        Ok(Connection::Server(connection.await?))
+        Ok((Connection::Server(connection.await?), Some(client)))
     }
 }
 
+/// Of each connection. Callers count their own time; a timeout of the driver's would come on top.
+pub(super) fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None)
+}
+
 /// The present connection, if there is one.
-#[derive(Clone)]
 enum State {
     Down(Option<RedisError>),
-    Up(Live),
+    Up {
+        live: Live,
+        #[cfg_attr(
+            not(feature = "memory"),
+            expect(dead_code, reason = "only a near cache asks")
+        )]
+        server: Option<Box<Client>>,
+    },
 }
 
 /// A connection that was up when it was handed out.
@@ -101,7 +118,8 @@ impl Link {
     }
 
     pub(super) fn given(connection: Connection) -> Arc<Self> {
-        Self::with(None, State::Up(Live::new(connection)))
+        let (live, server) = (Live::new(connection), None);
+        Self::with(None, State::Up { live, server })
     }
 
     fn with(origin: Option<Origin>, state: State) -> Arc<Self> {
@@ -115,7 +133,7 @@ impl Link {
     /// The connection, if there is one.
     pub(super) fn live(&self) -> Option<Live> {
         match &*self.state.borrow() {
-            State::Up(live) => Some(live.clone()),
+            State::Up { live, .. } => Some(live.clone()),
             State::Down(_) => None,
         }
     }
@@ -126,7 +144,7 @@ impl Link {
     pub(super) async fn next_live(self: &Arc<Self>) -> RedisResult<Live> {
         let mut changes = self.state.subscribe();
         loop {
-            if let State::Up(live) = &*changes.borrow_and_update() {
+            if let State::Up { live, .. } = &*changes.borrow_and_update() {
                 return Ok(live.clone());
             }
             self.renew();
@@ -144,7 +162,7 @@ impl Link {
     pub(super) fn problem(&self) -> Option<RedisError> {
         match &*self.state.borrow() {
             State::Down(problem) => problem.clone(),
-            State::Up(_) => None,
+            State::Up { .. } => None,
         }
     }
 
@@ -166,12 +184,13 @@ impl Link {
     /// Ends when there is a connection, and it is another than that.
     pub(super) async fn replaced(&self, silent: Mark) {
         let mut changes = self.state.subscribe();
-        let is_other = |state: &State| matches!(state, State::Up(live) if live.mark() != silent);
+        let is_other =
+            |state: &State| matches!(state, State::Up { live, .. } if live.mark() != silent);
         let _ = changes.wait_for(is_other).await;
     }
 
     fn is_at(&self, mark: Mark) -> bool {
-        matches!(&*self.state.borrow(), State::Up(live) if live.mark() == mark)
+        matches!(&*self.state.borrow(), State::Up { live, .. } if live.mark() == mark)
     }
 
     fn drop_connection(self: &Arc<Self>, mark: Mark, why: &RedisError) {
@@ -179,7 +198,7 @@ impl Link {
             return;
         }
         self.state.send_if_modified(|state| {
-            let is_it = matches!(state, State::Up(live) if live.mark() == mark);
+            let is_it = matches!(state, State::Up { live, .. } if live.mark() == mark);
             if is_it {
                 *state = State::Down(Some(why.clone()));
             }
@@ -212,13 +231,16 @@ impl Link {
         effort.attempt = None;
     }
 
-    fn up(self: &Arc<Self>, connection: Connection) {
+    fn up(self: &Arc<Self>, connection: Connection, server: Option<Client>) {
         let live = Live::new(connection);
         let mark = live.mark();
         let mut effort = self.effort.lock().unwrap_or_else(PoisonError::into_inner);
         effort.success = Some(Instant::now());
         drop(effort);
-        self.state.send_replace(State::Up(live));
+        self.state.send_replace(State::Up {
+            live,
+            server: server.map(Box::new),
+        });
         if let Some(Origin::Sentinel(_)) = self.origin {
             tokio::spawn(watch_primary(Arc::downgrade(self), mark));
         }
@@ -248,7 +270,7 @@ async fn connect(connecting: Connecting, last_success: Option<Instant>) {
     loop {
         link.begin_attempt();
         let problem = match timeout(origin.connect_timeout(), origin.connect()).await {
-            Ok(Ok(connection)) => return link.up(connection),
+            Ok(Ok((connection, server))) => return link.up(connection, server),
             Ok(Err(error)) => error,
             Err(_) => RedisError::from((ErrorKind::Io, "no connection in time")),
         };
@@ -283,11 +305,19 @@ async fn watch_primary(link: Weak<Link>, mark: Mark) {
         let Ok(Ok(Value::Array(role))) = answer else {
             continue;
         };
-        if role.first() != Some(&Value::BulkString(b"master".to_vec())) {
-            let why = RedisError::from((ErrorKind::Io, "the server is no primary any more"));
-            return link.lost(&live, &why);
+        if !is_primary(&role) {
+            return link.lost(&live, &no_primary());
         }
     }
+}
+
+/// By the answer to `ROLE`.
+pub(super) fn is_primary(role: &[Value]) -> bool {
+    role.first() == Some(&Value::BulkString(b"master".to_vec()))
+}
+
+pub(super) fn no_primary() -> RedisError {
+    RedisError::from((ErrorKind::Io, "the server is no primary any more"))
 }
 
 /// How long one attempt to connect may take.

@@ -9,6 +9,8 @@ mod failure;
 mod index;
 mod keys;
 mod link;
+#[cfg(feature = "memory")]
+mod near;
 mod rotation;
 mod script;
 
