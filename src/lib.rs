@@ -117,13 +117,13 @@ pub use ::cookie::SameSite;
 #[cfg(all(feature = "file", unix))]
 pub use crate::stores::FileStore;
 #[cfg(feature = "memcached")]
-pub use crate::stores::MemcachedStore;
+pub use crate::stores::{MemcachedCache, MemcachedStore};
 #[cfg(feature = "mysql")]
 pub use crate::stores::MySqlStore;
 #[cfg(feature = "postgres")]
 pub use crate::stores::PostgresStore;
 #[cfg(feature = "redis")]
-pub use crate::stores::RedisStore;
+pub use crate::stores::{RedisCache, RedisStore};
 #[cfg(feature = "sqlite")]
 pub use crate::stores::SqliteStore;
 #[cfg(feature = "memory")]

@@ -25,12 +25,12 @@ mod redis;
 mod sql;
 
 #[cfg(feature = "redis")]
-pub use self::redis::RedisStore;
+pub use self::redis::{RedisCache, RedisStore};
 pub use cached::CachedStore;
 #[cfg(all(feature = "file", unix))]
 pub use file::FileStore;
 #[cfg(feature = "memcached")]
-pub use memcached::MemcachedStore;
+pub use memcached::{MemcachedCache, MemcachedStore};
 #[cfg(feature = "memory")]
 pub use memory::MemoryStore;
 #[cfg(feature = "memory")]

@@ -3,6 +3,7 @@
 //! - [`conformance_tests!`] runs the contract of [`SessionStore`](crate::SessionStore) against a
 //!   store, one named test a clause; [`user_sessions_tests!`], [`delete_expired_tests!`] and
 //!   [`scan_sessions_tests!`] do the same for the capabilities that it has.
+//! - [`record_cache_tests!`] does it for the contract of [`RecordCache`](crate::RecordCache).
 //! - [`ManualClock`] moves time without waiting for it.
 //! - [`CountingStore`] tells what a request costs, [`FaultyStore`] what happens when the store
 //!   fails, hangs, or does the work and loses the reply.
@@ -30,7 +31,8 @@ mod faulty;
 
 #[doc(inline)]
 pub use crate::{
-    conformance_tests, delete_expired_tests, scan_sessions_tests, user_sessions_tests,
+    conformance_tests, delete_expired_tests, record_cache_tests, scan_sessions_tests,
+    user_sessions_tests,
 };
 
 pub use self::{

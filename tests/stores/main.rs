@@ -15,6 +15,7 @@ mod support;
 
 mod cached;
 mod cached_stops;
+mod caches;
 #[cfg(unix)]
 mod file;
 #[cfg(unix)]

@@ -28,8 +28,8 @@ pub use self::{
     gate::{Gate, post_meanwhile},
     site::Site,
     test_store::{
-        TestStore, memcached, memcached_cache, mysql, new_table, postgres, redis, redis_cache,
-        redis_cluster, redis_sentinel, sqlite,
+        TestStore, memcached, memcached_cache, memcached_url, mysql, new_table, postgres, redis,
+        redis_cache, redis_cluster, redis_sentinel, sqlite,
     },
     watched::{WatchedStore, yields},
 };

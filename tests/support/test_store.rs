@@ -239,7 +239,8 @@ pub fn memcached_cache() -> MemcachedCache {
     cache.with_prefix(format!("test{}", new_number()))
 }
 
-fn memcached_url() -> String {
+/// The two nodes.
+pub fn memcached_url() -> String {
     static NODES: OnceLock<[Server; 2]> = OnceLock::new();
     let nodes = NODES.get_or_init(|| {
         meanwhile(async || {

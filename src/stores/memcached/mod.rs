@@ -1,6 +1,7 @@
 //! Sessions in memcached.
 
 mod address;
+mod cache;
 mod failure;
 mod node;
 mod rotation;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use data_encoding::BASE64URL_NOPAD;
 use tokio::time::{Instant, sleep, timeout_at};
 
+pub use self::cache::MemcachedCache;
 use self::{
     address::Address,
     failure::{STORE, problem, unavailable},
@@ -140,11 +142,16 @@ impl MemcachedStore {
 
     /// The item of a session, at the node that has it.
     fn slot(&self, id: &RecordId) -> Result<Slot<'_>, StoreError> {
+        self.slot_of("session", id)
+    }
+
+    /// The same of what is kept of it under keys of that kind.
+    fn slot_of(&self, kind: &str, id: &RecordId) -> Result<Slot<'_>, StoreError> {
         let node = self
             .nodes
             .iter()
             .max_by_key(|node| node.address().claim(id));
-        let mut key = format!("{}:session:", self.prefix);
+        let mut key = format!("{}:{kind}:", self.prefix);
         BASE64URL_NOPAD.encode_append(id.as_bytes(), &mut key);
         Ok(Slot {
             node: node.ok_or_else(|| problem("there is no node"))?,

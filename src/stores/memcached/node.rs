@@ -140,6 +140,25 @@ impl Node {
         }
     }
 
+    /// Removes whatever is there, if anything is.
+    pub(super) async fn clear(&self, key: &str, deadline: Instant) -> Result<(), StoreError> {
+        let mut pause = PAUSE_MIN;
+        for attempt in 1.. {
+            let link = self.link(deadline).await?;
+            match in_time(deadline, link.client.delete(key).send()).await? {
+                Ok(_) => return Ok(()),
+                Err(error) if is_passing(&error) && attempt < ATTEMPTS_MAX => {}
+                Err(error) => {
+                    self.lost(&link);
+                    return Err(store_error(error));
+                }
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
+        Err(unavailable("no attempt was made"))
+    }
+
     /// Removes what has that number, and answers whether it is gone.
     pub(super) async fn remove(
         &self,

@@ -157,7 +157,13 @@ impl Commands {
         let patience = deadline.min(Instant::now() + SILENCE);
         match timeout_at(patience, sending.as_mut()).await {
             Ok(reply) => Ok(reply),
-            Err(elapsed) if patience == deadline => Err(elapsed.into()),
+            Err(elapsed) if patience == deadline => {
+                // Who has less time than that does not see it replaced, but the next one does.
+                if silent.age() >= SILENCE {
+                    self.link.replace(silent);
+                }
+                Err(elapsed.into())
+            }
             Err(_) => Box::pin(self.outlast(sending, silent, deadline)).await,
         }
     }

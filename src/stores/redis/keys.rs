@@ -23,9 +23,12 @@ impl Prefix {
 
     /// Of a session: `PREFIX:session:` and its id in base64url.
     pub(super) fn session(&self, id: &RecordId) -> String {
-        let mut key = self.sessions();
-        BASE64URL_NOPAD.encode_append(id.as_bytes(), &mut key);
-        key
+        Self::with_id(self.sessions(), id)
+    }
+
+    /// Of the copy of a session: `PREFIX:cache:` and its id in base64url.
+    pub(super) fn copy(&self, id: &RecordId) -> String {
+        Self::with_id(self.family(":cache:"), id)
     }
 
     /// Of a user's sessions: `PREFIX:user:` and the user.
@@ -54,10 +57,20 @@ impl Prefix {
 
     /// What the keys of all sessions begin with.
     pub(super) fn sessions(&self) -> String {
+        self.family(":session:")
+    }
+
+    /// The start of all keys of that kind, with room for an id.
+    fn family(&self, kind: &str) -> String {
         const ID_LEN: usize = 43;
-        let mut start = String::with_capacity(self.0.len() + ":session:".len() + ID_LEN);
+        let mut start = String::with_capacity(self.0.len() + kind.len() + ID_LEN);
         start.push_str(&self.0);
-        start.push_str(":session:");
+        start.push_str(kind);
+        start
+    }
+
+    fn with_id(mut start: String, id: &RecordId) -> String {
+        BASE64URL_NOPAD.encode_append(id.as_bytes(), &mut start);
         start
     }
 }
@@ -76,6 +89,10 @@ mod tests {
             "tower-keep:session:-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_s"
         );
         assert_eq!(prefix.id_of(key.as_bytes()), Some(id));
+        assert_eq!(
+            prefix.copy(&id),
+            "tower-keep:cache:-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_s"
+        );
         assert_eq!(prefix.id_of(b"tower-keep:user:ada"), None);
         assert_eq!(prefix.id_of(b"tower-keep:session:short"), None);
     }

@@ -84,6 +84,13 @@ pub(super) struct Live {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark(Instant);
 
+impl Mark {
+    /// How long ago that connection was made.
+    pub(super) fn age(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 impl Live {
     pub(super) fn new(connection: Connection) -> Self {
         let since = Instant::now();

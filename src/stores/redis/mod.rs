@@ -1,6 +1,7 @@
 //! Sessions in Redis.
 
 mod address;
+mod cache;
 mod capabilities;
 mod commands;
 mod connection;
@@ -23,6 +24,7 @@ use redis::{
 };
 use tokio::sync::Mutex;
 
+pub use self::cache::RedisCache;
 use self::{
     address::Address,
     commands::{Commands, Reply},

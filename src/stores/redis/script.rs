@@ -53,3 +53,7 @@ script!(RETIRE, "retire.lua");
 script!(CONFIRM, "confirm.lua");
 script!(TAKE_BACK, "take_back.lua");
 script!(FORGET, "forget.lua");
+script!(CACHE_TICKET, "cache/ticket.lua");
+script!(CACHE_FILL, "cache/fill.lua");
+script!(CACHE_REPLACE, "cache/replace.lua");
+script!(CACHE_TOUCH, "cache/touch.lua");

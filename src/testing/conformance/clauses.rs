@@ -441,19 +441,23 @@ pub async fn c12_the_errors_of_an_outage_are_quiet(store: Shared) {
         store.delete(&id).await.expect_err("an outage"),
     ];
     for error in errors {
-        assert!(!error.store().is_empty(), "an error names its store");
-        let mut texts = format!("{error} {error:?}");
-        let mut source = std::error::Error::source(&error);
-        assert!(source.is_some(), "an error keeps its source");
-        while let Some(beneath) = source {
-            texts += &format!(" {beneath} {beneath:?}");
-            source = beneath.source();
-        }
-        assert_quiet(&texts, &id);
+        assert_error_is_quiet(&error, &id);
     }
 }
 
-fn assert_quiet(texts: &str, id: &RecordId) {
+pub(super) fn assert_error_is_quiet(error: &StoreError, id: &RecordId) {
+    assert!(!error.store().is_empty(), "an error names its store");
+    let mut texts = format!("{error} {error:?}");
+    let mut source = std::error::Error::source(error);
+    assert!(source.is_some(), "an error keeps its source");
+    while let Some(beneath) = source {
+        texts += &format!(" {beneath} {beneath:?}");
+        source = beneath.source();
+    }
+    assert_quiet(&texts, id);
+}
+
+pub(super) fn assert_quiet(texts: &str, id: &RecordId) {
     let hex = id.to_hex();
     let lower = texts.to_lowercase();
     assert!(!lower.contains(&hex[8..]), "a text shows an id: {texts}");
@@ -465,4 +469,4 @@ fn assert_quiet(texts: &str, id: &RecordId) {
     );
 }
 
-const SECRET: &[u8] = b"the payload of a session";
+pub(super) const SECRET: &[u8] = b"the payload of a session";

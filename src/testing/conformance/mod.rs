@@ -1,10 +1,11 @@
 //! The contract of the stores as tests. The macros name them; the functions do them.
 
+mod cache;
 mod capabilities;
 mod clauses;
 mod fixtures;
 
-pub use self::{capabilities::*, clauses::*};
+pub use self::{cache::*, capabilities::*, clauses::*};
 
 /// Tests a store against the contract of [`SessionStore`](crate::SessionStore), one test a clause.
 ///

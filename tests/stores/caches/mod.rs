@@ -1,0 +1,74 @@
+//! The caches against their contract.
+
+mod memcached;
+mod redis;
+
+mod memory {
+    mod of_sole_process {
+        use tower_keep::{MemoryCache, testing::record_cache_tests};
+
+        record_cache_tests!(MemoryCache::of_sole_process());
+    }
+
+    mod stale_up_to_a_second {
+        use std::time::Duration;
+
+        use tower_keep::{MemoryCache, testing::record_cache_tests};
+
+        record_cache_tests!(MemoryCache::stale_up_to(Duration::from_secs(1)));
+    }
+}
+
+use std::time::Duration;
+
+use tower_keep::{Cached, Record, RecordCache, RecordId};
+
+/// Enough for the slowest machine.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What a cache whose server does not answer may take for one operation, on a machine that is busy.
+const IN_TIME: Duration = Duration::from_secs(5);
+
+/// The ticket to bring one.
+async fn ticket<C: RecordCache>(cache: &C, id: &RecordId) -> C::Ticket {
+    match cache.get(id).await.unwrap() {
+        Cached::Miss(ticket) => ticket.unwrap(),
+        Cached::Hit(copy) => panic!("{copy:?}"),
+    }
+}
+
+async fn bring(cache: &impl RecordCache, id: &RecordId, record: &Record) {
+    let ticket = ticket(cache, id).await;
+    cache.fill(id, record, ticket).await.unwrap();
+    assert_eq!(copy(cache, id).await.as_ref(), Some(record));
+}
+
+async fn copy(cache: &impl RecordCache, id: &RecordId) -> Option<Record> {
+    match cache.get(id).await.unwrap() {
+        Cached::Hit(record) => Some(record),
+        Cached::Miss(_) => None,
+    }
+}
+
+/// Each operation answers an error, and soon.
+async fn assert_fails_in_time(cache: &impl RecordCache, id: &RecordId, record: &Record) {
+    let all = async {
+        cache.get(id).await.unwrap_err();
+        let replaced = cache.replace(id, record, record.version).await;
+        replaced.unwrap_err();
+        let touched = cache.touch(id, record.expires_at, record.version).await;
+        touched.unwrap_err();
+        cache.remove(id).await.unwrap_err();
+    };
+    tokio::time::timeout(IN_TIME, all).await.unwrap();
+}
+
+/// Asks until the server that is back is found again.
+async fn recovers(cache: &impl RecordCache, id: &RecordId) {
+    let back = async {
+        while cache.get(id).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(TIMEOUT, back).await.unwrap();
+}
