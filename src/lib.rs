@@ -116,18 +116,18 @@ pub use ::cookie::SameSite;
 
 #[cfg(all(feature = "file", unix))]
 pub use crate::stores::FileStore;
-#[cfg(feature = "memcached")]
-pub use crate::stores::{MemcachedCache, MemcachedStore};
 #[cfg(feature = "mysql")]
 pub use crate::stores::MySqlStore;
 #[cfg(feature = "postgres")]
 pub use crate::stores::PostgresStore;
-#[cfg(feature = "redis")]
-pub use crate::stores::{RedisCache, RedisStore};
 #[cfg(feature = "sqlite")]
 pub use crate::stores::SqliteStore;
+#[cfg(feature = "memcached")]
+pub use crate::stores::{MemcachedCache, MemcachedStore};
 #[cfg(feature = "memory")]
 pub use crate::stores::{MemoryCache, MemoryStore};
+#[cfg(feature = "redis")]
+pub use crate::stores::{RedisCache, RedisStore};
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub use crate::stores::{SqlStore, TableName, TableNameError};
 pub use crate::{

@@ -56,26 +56,10 @@ pair!(
     MemoryCache::of_sole_process(),
     in_a_file()
 );
-pair!(
-    redis_and_postgres,
-    redis_cache(),
-    postgres(5)
-);
-pair!(
-    redis_and_sqlite,
-    redis_cache(),
-    in_a_file()
-);
-pair!(
-    memcached_and_postgres,
-    memcached_cache(),
-    postgres(5)
-);
-pair!(
-    memcached_and_sqlite,
-    memcached_cache(),
-    in_a_file()
-);
+pair!(redis_and_postgres, redis_cache(), postgres(5));
+pair!(redis_and_sqlite, redis_cache(), in_a_file());
+pair!(memcached_and_postgres, memcached_cache(), postgres(5));
+pair!(memcached_and_sqlite, memcached_cache(), in_a_file());
 
 // A cache that can not be reached changes nothing in what the store promises.
 pair!(

@@ -11,8 +11,8 @@ use std::{
 
 use tokio::task::JoinHandle;
 use tower_keep::{
-    Cached, CachedStore, MemcachedCache, MemoryCache, MemoryStore, Record, RecordCache, RecordId,
-    RedisCache, SessionStore, StoreError, StoreErrorKind, Timestamp, Updated, Version,
+    Cached, CachedStore, MemoryStore, Record, RecordCache, RecordId, RedisCache, SessionStore,
+    StoreError, StoreErrorKind, Timestamp, Updated, Version,
     testing::{CountingStore, Fault, FaultyStore, Operation},
 };
 use tower_keep_servers::{Kind, Server};
@@ -120,7 +120,9 @@ async fn a_writer_that_stops_before_the_cache_does_not_undo_a_logout<C: RecordCa
     }
 }
 
-async fn a_store_that_is_down_takes_no_write_and_what_the_cache_has_is_still_read<C: RecordCache>(
+async fn a_store_that_is_down_takes_no_write_and_what_the_cache_has_is_still_read<
+    C: RecordCache,
+>(
     cache: C,
 ) {
     let scene = Scene::new(cache).await;

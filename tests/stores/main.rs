@@ -30,8 +30,11 @@ mod memcached_faults;
 mod memory;
 mod model;
 mod mysql;
-mod postgres;
+#[cfg(unix)]
 mod near_processes;
+mod postgres;
+#[cfg(unix)]
+mod postgres_near;
 mod redis;
 mod redis_commands;
 mod redis_damage;

@@ -24,8 +24,8 @@ use tower_keep::FileStore;
 use tower_keep::{
     CachedStore, Clock, Created, Cursor, DeleteExpired, MemcachedCache, MemcachedStore,
     MemoryCache, MemoryStore, MySqlStore, Page, PostgresStore, Record, RecordId, RedisCache,
-    RedisStore, Rotated, ScanSessions, SessionStore, SqliteStore,
-    StoreError, StoredSession, TableName, Timestamp, Updated, UserId, UserSessions, Version,
+    RedisStore, Rotated, ScanSessions, SessionStore, SqliteStore, StoreError, StoredSession,
+    TableName, Timestamp, Updated, UserId, UserSessions, Version,
 };
 use tower_keep_servers::{Cluster, Kind, Sentinels, Server};
 
@@ -107,8 +107,14 @@ impl TestStore {
             "redis-sentinel" => (Which::Redis(redis_sentinel()), None),
             "memcached" => (Which::Memcached(Listed::new(memcached())), None),
             "redis-cluster" => (Which::Redis(redis_cluster()), None),
-            "cached-memory" => (Which::CachedNear(cached_near(postgres(CONNECTIONS_MAX))), None),
-            "cached-redis" => (Which::CachedFar(cached_far(postgres(CONNECTIONS_MAX))), None),
+            "cached-memory" => (
+                Which::CachedNear(cached_near(postgres(CONNECTIONS_MAX))),
+                None,
+            ),
+            "cached-redis" => (
+                Which::CachedFar(cached_far(postgres(CONNECTIONS_MAX))),
+                None,
+            ),
             other => panic!("{other:?}, as in {CHOICE}, is no store"),
         };
         Self { which, folder }

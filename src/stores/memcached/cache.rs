@@ -46,7 +46,7 @@ use crate::{
 ///
 /// # Keys
 ///
-/// `tower-keep:cache:ID` is a copy, or a ticket to bring one, which lives for half a minute.
+/// `tower-keep:cache:ID` is a copy, or a ticket to bring one, which lives for five seconds.
 /// [`with_prefix`](Self::with_prefix) puts something else before the first colon. A
 /// [`MemcachedStore`] on the same nodes uses other keys.
 ///
@@ -373,5 +373,6 @@ const COPY: u8 = 1;
 /// What is more than that would be a point in time to memcached.
 const TIME_TO_LIVE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How long a ticket stands: longer than any load takes that a request waits for.
-const TICKET_TTL: Duration = Duration::from_secs(30);
+/// How long a ticket stands: longer than any load takes that a request waits for; and no longer than that, as a
+/// client that makes up ids leaves one for each.
+const TICKET_TTL: Duration = Duration::from_secs(5);

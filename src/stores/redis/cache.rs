@@ -48,7 +48,7 @@ use crate::{
 ///
 /// # Keys
 ///
-/// `tower-keep:cache:ID` is a copy, or a ticket to bring one, which lives for half a minute.
+/// `tower-keep:cache:ID` is a copy, or a ticket to bring one, which lives for five seconds.
 /// [`with_prefix`](Self::with_prefix) puts something else before the first colon. A
 /// [`RedisStore`] on the same server uses other keys.
 ///
@@ -323,5 +323,6 @@ const TICKET_START: [u8; 2] = [0, b'l'];
 /// Start, token, time.
 const TICKET_LEN: usize = TICKET_START.len() + WriteToken::LEN + 8;
 
-/// How long a ticket stands: longer than any load takes that a request waits for.
-const TICKET_TTL: Duration = Duration::from_secs(30);
+/// How long a ticket stands: longer than any load takes that a request waits for; and no longer than that, as a
+/// client that makes up ids leaves one for each.
+const TICKET_TTL: Duration = Duration::from_secs(5);

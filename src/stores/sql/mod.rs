@@ -6,6 +6,10 @@ mod dialect;
 mod failure;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(all(feature = "postgres", feature = "memory"))]
+mod near;
+#[cfg(all(feature = "postgres", feature = "memory"))]
+mod notifications;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod row;

@@ -143,7 +143,7 @@ impl Opened {
 }
 
 /// Asks again and again until there is an answer.
-async fn eventually<T, F>(what: &str, ask: impl Fn() -> F) -> T
+pub(crate) async fn eventually<T, F>(what: &str, ask: impl Fn() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
