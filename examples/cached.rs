@@ -41,12 +41,11 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     let store = PostgresStore::new(pool);
     store.migrate().await?;
     let _sweeping = Sweeper::new(store.clone()).every(Duration::from_secs(600));
-    let sessions = match redis {
-        Some(url) => SessionLayer::new(CachedStore::new(RedisCache::open(url)?, store)),
-        None => {
-            store.migrate_notifications().await?;
-            SessionLayer::new(CachedStore::new(store.near_cache().await?, store))
-        }
+    let sessions = if let Some(url) = redis {
+        SessionLayer::new(CachedStore::new(RedisCache::open(url)?, store))
+    } else {
+        store.migrate_notifications().await?;
+        SessionLayer::new(CachedStore::new(store.near_cache().await?, store))
     };
     let app = Router::new()
         .route("/", get(visit))

@@ -34,7 +34,8 @@ use crate::{
 /// the writer has replaced in the store. If the present copy is older than the record and is not that version,
 /// it is let go of. If it is the same or newer, it stays. If there is none, none is put in.
 ///
-/// **K4 What is removed stays away.** After `remove` a `get` finds nothing until a fill with a later ticket.
+/// **K4 What is removed stays away.** After `remove` a `get` finds nothing until a fill with a later ticket. A cache
+/// on servers says where it can not keep this: when one fails over to another that has not heard of the removal.
 ///
 /// **K5 A touch moves the deadline alone**, of the copy of that version, and only later.
 ///
@@ -44,6 +45,37 @@ use crate::{
 /// **K7 Quiet errors**, as clause C12 of [`SessionStore`](crate::SessionStore).
 ///
 /// Whether a copy has expired is not the cache's matter: who asks for it looks at its deadline.
+///
+/// # Examples
+///
+/// ```
+/// # use std::time::{Duration, SystemTime};
+/// # use tower_keep::{Payload, Record, RecordId, StoreError, Version, WriteToken};
+/// use tower_keep::{Cached, MemoryCache, RecordCache};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), StoreError> {
+/// # let id = RecordId::from_bytes([1; RecordId::LEN]);
+/// # let later = (SystemTime::now() + Duration::from_secs(60)).into();
+/// # let record = Record {
+/// #     version: Version { revision: 1, token: WriteToken::from_bytes([1; WriteToken::LEN]) },
+/// #     user: None,
+/// #     created_at: SystemTime::now().into(),
+/// #     expires_at: later,
+/// #     absolute_deadline: later,
+/// #     payload: Payload::default(),
+/// # };
+/// let cache = MemoryCache::of_sole_process();
+/// let Cached::Miss(Some(ticket)) = cache.get(&id).await? else {
+///     panic!("nothing was put in");
+/// };
+/// // Between the miss and the fill somebody logs out.
+/// cache.remove(&id).await?;
+/// cache.fill(&id, &record, ticket).await?;
+/// assert!(matches!(cache.get(&id).await?, Cached::Miss(_)));
+/// # Ok(())
+/// # }
+/// ```
 pub trait RecordCache: Debug + Send + Sync + 'static {
     /// What a fill has to show.
     type Ticket: Debug + Send + Sync;
@@ -104,12 +136,16 @@ pub trait RecordCache: Debug + Send + Sync + 'static {
     /// How long a copy may be found at most (K6): the bound for what was ended while the cache could not
     /// be told.
     fn time_to_live(&self) -> Duration;
+
+    /// Which part of the cache has that id, if it has parts that fail by themselves, such as servers: when one fails,
+    /// it alone is left alone for a while. 0 if there is but one. Numbers that are equal modulo 16 are one part.
+    fn part_of(&self, id: &RecordId) -> usize;
 }
 
 /// What a cache has under an id; the answer to [`RecordCache::get`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cached<Ticket> {
-    /// A copy.
+    /// A copy, which may have expired. It comes without a ticket: who does not want it removes it first.
     Hit(Record),
     /// None, and the ticket to bring one. No ticket if none may be brought at present.
     Miss(Option<Ticket>),

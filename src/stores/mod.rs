@@ -14,6 +14,10 @@ mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
 #[cfg(feature = "memory")]
+#[cfg_attr(
+    not(all(feature = "postgres", feature = "redis")),
+    allow(dead_code, reason = "each server tells in its own way")
+)]
 mod near;
 #[cfg(feature = "redis")]
 #[expect(

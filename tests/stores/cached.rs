@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgPoolOptions;
 use tower_keep::{
-    CachedStore, MemcachedCache, MemoryCache, PostgresStore, RedisCache,
+    CachedStore, MemcachedCache, MemoryCache, PostgresStore, RecordCache, RedisCache, SessionStore,
     testing::{conformance_tests, delete_expired_tests, scan_sessions_tests, user_sessions_tests},
 };
 
@@ -25,23 +25,27 @@ fn nowhere() -> PostgresStore {
     PostgresStore::new(pool.unwrap())
 }
 
-/// One pair.
+/// One pair, and how long the cache may take if that is not the default.
 macro_rules! pair {
-    ($name:ident, $cache:expr, $store:expr) => {
+    ($name:ident, $cache:expr, $store:expr $(, $limit:expr)?) => {
         mod $name {
             use super::*;
 
-            conformance_tests!(
-                CachedStore::new($cache, $store),
-                unreachable = CachedStore::new($cache, nowhere())
+            conformance_tests!(cached($store), unreachable = cached(nowhere()));
+            user_sessions_tests!(cached($store));
+            delete_expired_tests!(cached($store));
+            scan_sessions_tests!(cached($store));
+            model_tests!(
+                |clock| async move {
+                    let store = $store.with_clock(clock.clone());
+                    cached(store).with_clock(clock)
+                },
+                CASES
             );
-            user_sessions_tests!(CachedStore::new($cache, $store));
-            delete_expired_tests!(CachedStore::new($cache, $store));
-            scan_sessions_tests!(CachedStore::new($cache, $store));
-            model_tests!(|clock| async move {
-                let store = $store.with_clock(clock.clone());
-                CachedStore::new($cache, store).with_clock(clock)
-            });
+
+            fn cached<S: SessionStore>(store: S) -> CachedStore<impl RecordCache, S> {
+                CachedStore::new($cache, store)$(.with_cache_timeout($limit))?
+            }
         }
     };
 }
@@ -65,10 +69,15 @@ pair!(memcached_and_sqlite, memcached_cache(), in_a_file());
 pair!(
     no_redis_and_sqlite,
     RedisCache::open("redis://app:hunter2@127.0.0.1:1").unwrap(),
-    in_a_file()
+    in_a_file(),
+    Duration::from_millis(2)
 );
 pair!(
     no_memcached_and_sqlite,
     MemcachedCache::open("memcached://127.0.0.1:1").unwrap(),
-    in_a_file()
+    in_a_file(),
+    Duration::from_millis(2)
 );
+
+/// Of each pair; all of them run the same scripts.
+const CASES: u32 = 100;

@@ -368,6 +368,10 @@ impl<C: RecordCache> RecordCache for Stopping<C> {
     fn time_to_live(&self) -> Duration {
         self.cache.time_to_live()
     }
+
+    fn part_of(&self, id: &RecordId) -> usize {
+        self.cache.part_of(id)
+    }
 }
 
 /// More than anything here takes on the slowest machine.

@@ -14,6 +14,8 @@
 mod support;
 
 mod cached;
+mod cached_doubts;
+mod cached_steps;
 mod cached_stops;
 mod caches;
 #[cfg(unix)]

@@ -1,8 +1,8 @@
 //! Requests per second over one Redis, from end to end: tower-keep, the raw calls that a session needs at least, and
 //! two other session crates.
 //!
-//! `cargo run --release -- [rounds] [seconds]` here; in each round each contender has its turn of so many seconds in
-//! each case. Every contender is a server process of its own on one core; Redis, which this program starts and which
+//! `cargo run --release -- [rounds] [seconds] [case]` here; in each round each contender has its turn of so many seconds
+//! in each case, or in that one. Every contender is a server process of its own on one core; Redis, which this program starts and which
 //! has to be installed, shares another core with the client. It needs `taskset`, so Linux.
 
 mod axum_session;
@@ -26,25 +26,34 @@ use std::{env, time::Duration};
 
 use tower_keep_servers::{Kind, Server};
 
-use crate::{commands::Counter, contender::Contender, process::ServerProcess};
+use crate::{case::Case, commands::Counter, contender::Contender, process::ServerProcess};
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let client = |rounds: &str, seconds: &str| match (rounds.parse(), seconds.parse()) {
-        (Ok(rounds @ 1..), Ok(seconds @ 1..)) => measure(rounds, Duration::from_secs(seconds)),
-        _ => eprintln!("{USAGE}"),
-    };
+    let client =
+        |rounds: &str, seconds: &str, cases: &[Case]| match (rounds.parse(), seconds.parse()) {
+            (Ok(rounds @ 1..), Ok(seconds @ 1..)) if !cases.is_empty() => {
+                measure(rounds, Duration::from_secs(seconds), cases);
+            }
+            _ => eprintln!("{USAGE}"),
+        };
     match arguments[..] {
         [process::SERVE, name, url] => block_on(serve::run(name, url)),
-        [] => client(ROUNDS, SECONDS),
-        [rounds] => client(rounds, SECONDS),
-        [rounds, seconds] => client(rounds, seconds),
+        [] => client(ROUNDS, SECONDS, &Case::ALL),
+        [rounds] => client(rounds, SECONDS, &Case::ALL),
+        [rounds, seconds] => client(rounds, seconds, &Case::ALL),
+        [rounds, seconds, case] => client(rounds, seconds, &named(case)),
         _ => eprintln!("{USAGE}"),
     }
 }
 
-fn measure(rounds: usize, turn: Duration) {
+fn named(name: &str) -> Vec<Case> {
+    let cases = Case::ALL.into_iter();
+    cases.filter(|case| case.name() == name).collect()
+}
+
+fn measure(rounds: usize, turn: Duration, cases: &[Case]) {
     // Redis inherits it.
     cores::move_this_process(cores::CLIENT);
     block_on(async {
@@ -57,7 +66,7 @@ fn measure(rounds: usize, turn: Duration) {
         }
         let mut counter = Counter::of(&redis.url()).await;
         commands::print(&mut counter, &mut servers).await;
-        rounds::print(&mut servers, rounds, turn).await;
+        rounds::print(&mut servers, rounds, turn, cases).await;
     });
 }
 
@@ -70,7 +79,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
         .block_on(work)
 }
 
-const USAGE: &str = "usage: cargo run --release -- [rounds] [seconds]";
+const USAGE: &str = "usage: cargo run --release -- [rounds] [seconds] [case]";
 
 /// A round is a turn of each contender in each case.
 const ROUNDS: &str = "7";

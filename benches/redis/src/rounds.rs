@@ -9,9 +9,12 @@ use crate::{
     process::ServerProcess,
 };
 
-/// Prints a table for each case.
-pub async fn print(servers: &mut [ServerProcess], rounds: usize, turn: Duration) {
-    let mut speeds = Case::ALL.map(|case| (case, vec![Vec::new(); servers.len()]));
+/// Prints a table of these cases.
+pub async fn print(servers: &mut [ServerProcess], rounds: usize, turn: Duration, cases: &[Case]) {
+    let speeds = cases
+        .iter()
+        .map(|case| (*case, vec![Vec::new(); servers.len()]));
+    let mut speeds: Vec<_> = speeds.collect();
     for round in 0..rounds {
         for (case, speeds) in &mut speeds {
             for number in 0..servers.len() {

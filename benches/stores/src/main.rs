@@ -1,9 +1,9 @@
 //! What the SQL stores cost: beside the raw calls of their drivers, beside the stores of tower-sessions, in tables of
-//! any size, and while expired sessions are swept out.
+//! any size, while expired sessions are swept out, and behind a cache that fails.
 //!
-//! `cargo run --release -- reads|growth|sweep` here; `reads` and `growth` take the name of one database (`postgres`,
-//! `mariadb`, `sqlite`) and otherwise measure all. It starts servers of its own; PostgreSQL and MariaDB have to be
-//! installed.
+//! `cargo run --release -- reads|growth|sweep|outage` here; `reads` and `growth` take the name of one database (`postgres`,
+//! `mariadb`, `sqlite`) and otherwise measure all. It starts servers of its own; PostgreSQL, MariaDB and Redis have to
+//! be installed.
 
 mod contender;
 mod database;
@@ -11,6 +11,7 @@ mod fill;
 mod growth;
 mod keep;
 mod measure;
+mod outage;
 mod raw;
 mod reads;
 mod sweep;
@@ -25,8 +26,11 @@ async fn main() {
         Some("reads") => reads::run().await,
         Some("growth") => growth::run().await,
         Some("sweep") => sweep::run().await,
+        Some("outage") => outage::run().await,
         _ => {
-            eprintln!("usage: cargo run --release -- reads|growth|sweep [postgres|mariadb|sqlite]")
+            eprintln!(
+                "usage: cargo run --release -- reads|growth|sweep|outage [postgres|mariadb|sqlite]"
+            )
         }
     }
 }

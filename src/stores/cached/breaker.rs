@@ -7,6 +7,19 @@ use std::{
 
 use tokio::time::Instant;
 
+/// One for each part of the cache.
+#[derive(Debug, Default)]
+pub(super) struct Breakers([Breaker; Self::COUNT]);
+
+impl Breakers {
+    /// More parts than that share breakers.
+    pub(super) const COUNT: usize = 16;
+
+    pub(super) fn of(&self, part: usize) -> &Breaker {
+        &self.0[part % Self::COUNT]
+    }
+}
+
 /// Lets everybody through until a call fails; then nobody, but for one caller now and then who tries.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
@@ -36,15 +49,22 @@ impl Breaker {
 
     /// Answers whether it was the first failure after a success.
     pub(super) fn failed(&self) -> bool {
-        let before = self.next_try().replace(Instant::now() + PAUSE);
+        let mut next_try = self.next_try();
         self.is_open.store(true, Relaxed);
-        before.is_none()
+        let now = Instant::now();
+        let is_first = next_try.is_none();
+        // A try that is about to come is not put off: who pays debts tries more often than that.
+        if next_try.is_none_or(|time| time <= now) {
+            *next_try = Some(now + PAUSE);
+        }
+        is_first
     }
 
     pub(super) fn succeeded(&self) {
         if self.is_open.load(Relaxed) {
-            *self.next_try() = None;
+            let mut next_try = self.next_try();
             self.is_open.store(false, Relaxed);
+            *next_try = None;
         }
     }
 
@@ -55,7 +75,7 @@ impl Breaker {
 
 /// How long nobody tries after a failure. Of a cache that is back, this is all that is lost; a cache that
 /// hangs costs one caller its time limit this often.
-pub(super) const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -73,6 +93,11 @@ mod tests {
             assert!(!breaker.lets_through(), "the others do not");
             assert!(!breaker.failed());
         }
+        // Failures of others do not put the next try off.
+        tokio::time::advance(PAUSE / 2).await;
+        assert!(!breaker.failed());
+        tokio::time::advance(PAUSE / 2).await;
+        assert!(breaker.lets_through());
         breaker.succeeded();
         assert!(breaker.lets_through());
         assert!(breaker.lets_through());

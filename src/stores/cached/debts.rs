@@ -14,7 +14,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::id::RecordId;
+use crate::{id::RecordId, record::Record, user::UserId};
 
 /// The removals that are owed to a cache. Until one is paid, this process does not ask the cache for that id.
 #[derive(Debug, Default)]
@@ -27,6 +27,8 @@ pub(super) struct Debts {
 #[derive(Debug, Default)]
 struct Book {
     ids: HashMap<RecordId, Debt>,
+    /// Any session of theirs may have been ended. Until then their copies are gone by themselves.
+    users: HashMap<UserId, Instant>,
     /// Too many to remember: then it is all ids, until their copies are gone by themselves.
     all_until: Option<Instant>,
     count: u64,
@@ -39,8 +41,10 @@ struct Book {
 pub(super) struct Debt {
     /// Tells it from a later one for the same id.
     number: u64,
-    /// Not to be paid before: the write may still be on its way.
+    /// When it is to be paid.
     due: Instant,
+    /// A payment before does not settle it: the write may still be on its way.
+    settles: Instant,
     /// By then the copy is gone by itself.
     lapses: Instant,
 }
@@ -54,27 +58,47 @@ impl Debts {
         book.all_until.is_some() || book.ids.contains_key(id)
     }
 
-    /// From when this returns, the cache is not asked for that id. Copies live so long at most.
+    /// From when this returns, the cache is not asked for that id. The write may still be on its way for `delay`, and
+    /// copies live for `time_to_live` at most.
     pub(super) fn add(&self, id: &RecordId, delay: Duration, time_to_live: Duration) {
         let mut book = self.book();
-        let due = Instant::now() + delay;
-        let lapses = due + time_to_live;
+        let due = Instant::now();
+        let settles = due + delay;
+        let lapses = settles + time_to_live.min(LIFE_MAX);
         if book.ids.len() >= DEBTS_MAX && !book.ids.contains_key(id) {
             book.all_until = book.all_until.max(Some(lapses));
         } else {
             book.count += 1;
-            let number = book.count;
+            let before = book.ids.get(id);
             let debt = Debt {
-                number,
+                number: book.count,
                 due,
-                lapses,
+                settles: before.map_or(settles, |before| before.settles.max(settles)),
+                lapses: before.map_or(lapses, |before| before.lapses.max(lapses)),
             };
-            let debt = book.ids.get(id).map_or(debt, |before| Debt {
-                number,
-                due: due.max(before.due),
-                lapses: lapses.max(before.lapses),
-            });
             book.ids.insert(*id, debt);
+        }
+        self.any.store(true, Release);
+    }
+
+    /// Whether that copy is of a user whose sessions may all have been ended.
+    pub(super) fn include(&self, copy: &Record) -> bool {
+        self.any.load(Acquire) && {
+            let users = &self.book().users;
+            copy.user
+                .as_ref()
+                .is_some_and(|user| users.contains_key(user))
+        }
+    }
+
+    /// From when this returns, no copy of that user's sessions is trusted, for so long.
+    pub(super) fn add_user(&self, user: &UserId, delay: Duration, time_to_live: Duration) {
+        let mut book = self.book();
+        let lapses = Instant::now() + delay + time_to_live.min(LIFE_MAX);
+        if book.users.len() >= DEBTS_MAX && !book.users.contains_key(user) {
+            book.all_until = book.all_until.max(Some(lapses));
+        } else {
+            book.users.insert(user.clone(), lapses);
         }
         self.any.store(true, Release);
     }
@@ -94,16 +118,23 @@ impl Debts {
         let now = Instant::now();
         let mut book = self.book();
         book.ids.retain(|_, debt| debt.lapses > now);
+        book.users.retain(|_, lapses| *lapses > now);
         book.all_until.take_if(|until| *until <= now);
         let due = book.ids.iter().filter(|(_, debt)| debt.due <= now);
         due.map(|(id, debt)| (*id, *debt)).collect()
     }
 
-    /// The copy was let go of after that debt was incurred.
-    pub(super) fn paid(&self, id: &RecordId, debt: Debt) {
+    /// The copy was let go of by a removal that was begun then, after that debt was incurred.
+    pub(super) fn paid(&self, id: &RecordId, debt: Debt, begun: Instant) {
         let mut book = self.book();
-        if book.ids.get(id) == Some(&debt) {
+        if book.ids.get(id) != Some(&debt) {
+            return;
+        }
+        if begun >= debt.settles {
             book.ids.remove(id);
+        } else {
+            let due = debt.settles;
+            book.ids.insert(*id, Debt { due, ..debt });
         }
     }
 
@@ -131,17 +162,25 @@ impl Debts {
 
 impl Book {
     fn is_empty(&self) -> bool {
-        self.ids.is_empty() && self.all_until.is_none()
+        self.ids.is_empty() && self.users.is_empty() && self.all_until.is_none()
     }
 }
 
 /// What is remembered of writes while a cache is away, some 100 bytes each. With more, the cache is not asked
 /// at all until everything in it is newer.
-const DEBTS_MAX: usize = 10_000;
+const DEBTS_MAX: usize = 100_000;
+
+/// A year. An `Instant` has an end.
+const LIFE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        id::WriteToken,
+        record::{Payload, Version},
+        timestamp::Timestamp,
+    };
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -159,26 +198,48 @@ mod tests {
             panic!("one is due");
         };
         debts.add(&id(1), Duration::ZERO, MINUTE);
-        debts.paid(&first, debt);
+        debts.paid(&first, debt, Instant::now());
         assert!(debts.has(&id(1)));
         let [(second, debt)] = debts.due()[..] else {
             panic!("one is due");
         };
-        debts.paid(&second, debt);
+        debts.paid(&second, debt, Instant::now());
         assert!(!debts.has(&id(1)));
         assert!(debts.is_settled());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_debt_is_due_after_its_delay_and_lapses_with_the_copy() {
+    async fn a_debt_is_paid_at_once_and_again_after_its_delay() {
         let debts = Debts::default();
         debts.add(&id(1), MINUTE, MINUTE);
         debts.add(&id(1), Duration::ZERO, Duration::ZERO);
+        let begun = Instant::now();
+        let [(first, debt)] = debts.due()[..] else {
+            panic!("one is due");
+        };
+        tokio::time::advance(MINUTE / 2).await;
+        debts.paid(&first, debt, begun);
         assert!(debts.due().is_empty());
-        assert!(!debts.is_settled());
-        tokio::time::advance(MINUTE).await;
-        assert_eq!(debts.due().len(), 1);
-        tokio::time::advance(MINUTE).await;
+        assert!(debts.has(&id(1)));
+        tokio::time::advance(MINUTE / 2).await;
+        let [(second, debt)] = debts.due()[..] else {
+            panic!("one is due");
+        };
+        debts.paid(&second, debt, begun);
+        assert!(debts.has(&id(1)), "it was begun too early");
+        let [(third, debt)] = debts.due()[..] else {
+            panic!("one is due");
+        };
+        debts.paid(&third, debt, Instant::now());
+        assert!(debts.is_settled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_debt_lapses_with_the_copy() {
+        let debts = Debts::default();
+        debts.add(&id(1), MINUTE, MINUTE);
+        debts.add(&id(1), Duration::ZERO, Duration::ZERO);
+        tokio::time::advance(2 * MINUTE).await;
         assert!(debts.due().is_empty());
         assert!(debts.is_settled());
         assert!(!debts.has(&id(1)));
@@ -194,13 +255,49 @@ mod tests {
         assert!(debts.has(&id(usize::MAX)));
         assert_eq!(debts.due().len(), DEBTS_MAX);
         for (id, debt) in debts.due() {
-            debts.paid(&id, debt);
+            debts.paid(&id, debt, Instant::now());
         }
         assert!(!debts.is_settled());
         tokio::time::advance(MINUTE).await;
         assert!(debts.due().is_empty());
         assert!(debts.is_settled());
         assert!(!debts.has(&id(usize::MAX)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn copies_of_a_user_are_not_trusted_until_they_have_lapsed() {
+        let of = |name: &str| Record {
+            version: Version {
+                revision: 1,
+                token: WriteToken::from_bytes([1; WriteToken::LEN]),
+            },
+            user: Some(UserId::new(name).unwrap()),
+            created_at: Timestamp::from_millis(0),
+            expires_at: Timestamp::from_millis(1),
+            absolute_deadline: Timestamp::from_millis(1),
+            payload: Payload::default(),
+        };
+        let debts = Debts::default();
+        assert!(!debts.include(&of("eve")));
+        debts.add_user(&UserId::new("eve").unwrap(), MINUTE, MINUTE);
+        assert!(debts.include(&of("eve")));
+        assert!(!debts.include(&of("adam")));
+        assert!(!debts.has(&id(1)));
+        tokio::time::advance(2 * MINUTE).await;
+        assert!(debts.due().is_empty());
+        assert!(!debts.include(&of("eve")));
+        assert!(debts.is_settled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn copies_that_live_for_ever_are_owed_for_a_year() {
+        let debts = Debts::default();
+        debts.add(&id(1), MINUTE, Duration::MAX);
+        debts.add_user(&UserId::new("eve").unwrap(), MINUTE, Duration::MAX);
+        assert!(debts.has(&id(1)));
+        tokio::time::advance(LIFE_MAX + MINUTE).await;
+        assert!(debts.due().is_empty());
+        assert!(debts.is_settled());
     }
 
     #[tokio::test]

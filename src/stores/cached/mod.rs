@@ -4,12 +4,12 @@ mod breaker;
 mod debts;
 mod payer;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::time::timeout;
 
-use self::{breaker::Breaker, debts::Debts};
+use self::{breaker::Breakers, debts::Debts};
 use crate::{
     cache::{Cached, RecordCache},
     clock::{Clock, SystemClock},
@@ -44,14 +44,18 @@ use crate::{
 ///   reader who has fetched a record before a logout can not bring it back: see [`RecordCache`].
 /// - *Where each process has a cache of its own*: within the bound that the constructor of the cache names.
 /// - *A cache that fails* is a miss. It is left alone for a second then, so that one that hangs costs one
-///   request in a second [some time](Self::CACHE_TIMEOUT_DEFAULT), and the store serves. What was written
-///   meanwhile is removed from the cache as soon as it can be reached again, and until then this process does
-///   not read it from there. Another process that can still reach the cache may read what was there before, until
-///   then, or for the [time to live](RecordCache::time_to_live) of the cache at the most.
+///   request in a second [some time](Self::CACHE_TIMEOUT_DEFAULT), and the store serves; of several servers, the one
+///   that fails. What is written
+///   meanwhile is removed from the cache in the background, at once if it can be reached, and else tried again five
+///   times a second; until it is, this process does not read it from there. Another process that can still reach the
+///   cache may read what was there before, until then, or for the [time to live](RecordCache::time_to_live) of
+///   the cache at the most. 100,000 such removals are remembered; with more, this process does not read from the
+///   cache until all that is in it is newer.
 /// - *A store that fails* is a failure of each write, and of reads that the cache does not have. A copy is
 ///   served without the store.
 /// - *A write whose outcome is not known*, as its caller has gone or the store was lost, may have been done.
-///   This process reads the record from the store for ten seconds then, and removes the copy after that.
+///   This process reads the record from the store for ten seconds then, and removes the copy after that. Of a user
+///   whose sessions were all to be ended it trusts no copy for the time to live of the cache.
 ///
 /// # What it costs
 ///
@@ -79,7 +83,7 @@ pub struct CachedStore<C, S> {
 struct Shared<C, S> {
     cache: C,
     store: S,
-    breaker: Breaker,
+    breakers: Breakers,
     debts: Debts,
 }
 
@@ -95,7 +99,7 @@ impl<C: RecordCache, S> CachedStore<C, S> {
             shared: Arc::new(Shared {
                 cache,
                 store,
-                breaker: Breaker::default(),
+                breakers: Breakers::default(),
                 debts: Debts::default(),
             }),
             clock: Arc::new(SystemClock),
@@ -150,7 +154,7 @@ impl<C: RecordCache, S: SessionStore> CachedStore<C, S> {
             self.pay_debts();
             return None;
         }
-        match self.ask("get", self.shared.cache.get(id)).await {
+        match self.ask("get", id, self.shared.cache.get(id)).await {
             Ok(found) => Some(found),
             // Something else, or of a newer version. The next reader finds the place free.
             Err(Trouble::Unreadable) => {
@@ -163,7 +167,7 @@ impl<C: RecordCache, S: SessionStore> CachedStore<C, S> {
 
     async fn replace(&self, id: &RecordId, record: &Record, expected: Version) {
         let replace = self.shared.cache.replace(id, record, expected);
-        match self.ask("replace", replace).await {
+        match self.ask("replace", id, replace).await {
             Ok(()) => {}
             Err(Trouble::Unreadable) => self.let_go(id).await,
             Err(Trouble::Away) => self.owe(id, Duration::ZERO),
@@ -172,7 +176,7 @@ impl<C: RecordCache, S: SessionStore> CachedStore<C, S> {
 
     async fn let_go(&self, id: &RecordId) {
         let remove = self.shared.cache.remove(id);
-        if self.ask("remove", remove).await.is_err() {
+        if self.ask("remove", id, remove).await.is_err() {
             self.owe(id, Duration::ZERO);
         }
     }
@@ -183,37 +187,46 @@ impl<C: RecordCache, S: SessionStore> CachedStore<C, S> {
         self.pay_debts();
     }
 
-    /// Asks the cache, unless it is left alone at present.
+    /// Asks the cache, unless its part that has the id is left alone at present.
     async fn ask<T>(
         &self,
         operation: &'static str,
+        id: &RecordId,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, Trouble> {
-        self.shared.ask(operation, self.cache_timeout, call).await
+        let part = self.shared.cache.part_of(id);
+        match self.shared.breakers.of(part).lets_through() {
+            true => {
+                let limit = self.cache_timeout;
+                self.shared.call(operation, limit, id, call).await
+            }
+            false => Err(Trouble::Away),
+        }
     }
 
     /// Until it is settled, what becomes of a write is not known.
     fn doubt<'a>(&'a self, id: &'a RecordId) -> Doubt<'a, C, S> {
         Doubt {
             store: self,
-            ids: std::slice::from_ref(id),
+            ids: std::slice::from_ref(id).into(),
+            user: None,
         }
     }
 }
 
 impl<C: RecordCache, S> Shared<C, S> {
-    async fn ask<T>(
+    /// Waits for an answer of the cache no longer than that.
+    async fn call<T>(
         &self,
         operation: &'static str,
         limit: Duration,
+        id: &RecordId,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, Trouble> {
-        if !self.breaker.lets_through() {
-            return Err(Trouble::Away);
-        }
+        let breaker = self.breakers.of(self.cache.part_of(id));
         let error = match timeout(limit, call).await {
             Ok(Ok(answer)) => {
-                self.breaker.succeeded();
+                breaker.succeeded();
                 return Ok(answer);
             }
             Ok(Err(error)) => error,
@@ -230,7 +243,7 @@ impl<C: RecordCache, S> Shared<C, S> {
                 Err(Trouble::Unreadable)
             }
             StoreErrorKind::Unavailable | StoreErrorKind::Other => {
-                if self.breaker.failed() {
+                if breaker.failed() {
                     tracing::warn!(
                         operation,
                         error = error_shown,
@@ -255,19 +268,28 @@ enum Trouble {
 /// A write that is under way. Dropped before it is settled, it may have been done, or be done yet.
 struct Doubt<'a, C: RecordCache, S: SessionStore> {
     store: &'a CachedStore<C, S>,
-    ids: &'a [RecordId],
+    ids: Cow<'a, [RecordId]>,
+    /// Whose sessions it ends, all of them.
+    user: Option<&'a UserId>,
 }
 
 impl<C: RecordCache, S: SessionStore> Doubt<'_, C, S> {
     /// The cache knows, or a debt says that it does not.
     fn settle(mut self) {
-        self.ids = &[];
+        self.ids = Cow::default();
+        self.user = None;
     }
 }
 
 impl<C: RecordCache, S: SessionStore> Drop for Doubt<'_, C, S> {
     fn drop(&mut self) {
-        for id in self.ids {
+        let shared = &self.store.shared;
+        if let Some(user) = self.user {
+            let time_to_live = shared.cache.time_to_live();
+            shared.debts.add_user(user, DOUBT_TIME, time_to_live);
+            self.store.pay_debts();
+        }
+        for id in self.ids.iter() {
             self.store.owe(id, DOUBT_TIME);
         }
     }
@@ -277,12 +299,14 @@ impl<C: RecordCache, S: SessionStore> Drop for Doubt<'_, C, S> {
 impl<C: RecordCache, S: SessionStore> SessionStore for CachedStore<C, S> {
     async fn load(&self, id: &RecordId) -> Result<Option<Record>, StoreError> {
         let ticket = match self.look(id).await {
-            Some(Cached::Hit(record)) if !record.is_expired(self.now()) => {
+            Some(Cached::Hit(record))
+                if !record.is_expired(self.now()) && !self.shared.debts.include(&record) =>
+            {
                 count(Event::CacheHit);
                 return Ok(Some(record));
             }
             Some(Cached::Hit(_)) => {
-                // Somebody may have moved its deadline where this cache has not heard of it.
+                // Somebody may have moved its deadline, or ended it, where this cache has not heard of it.
                 self.let_go(id).await;
                 None
             }
@@ -294,7 +318,7 @@ impl<C: RecordCache, S: SessionStore> SessionStore for CachedStore<C, S> {
         if let (Some(record), Some(ticket)) = (&record, ticket) {
             let fill = self.shared.cache.fill(id, record, ticket);
             // One that has failed is a copy less.
-            let _ = self.ask("fill", fill).await;
+            let _ = self.ask("fill", id, fill).await;
         }
         Ok(record)
     }
@@ -349,7 +373,7 @@ impl<C: RecordCache, S: SessionStore> SessionStore for CachedStore<C, S> {
             true => {
                 let touch = self.shared.cache.touch(id, expires_at, expected);
                 // A copy whose deadline is too early is looked up again.
-                let _ = self.ask("touch", touch).await;
+                let _ = self.ask("touch", id, touch).await;
             }
             // Ended, or written by somebody else.
             false => self.let_go(id).await,
@@ -380,17 +404,18 @@ impl<C: RecordCache, S: UserSessions> UserSessions for CachedStore<C, S> {
         // Who fails does not tell which it has ended.
         let sessions = self.shared.store.sessions_of(user).await?;
         let ids = sessions.iter().map(|session| session.id);
-        let ids: Vec<RecordId> = ids.filter(|id| Some(id) != keep).collect();
-        let doubt = Doubt {
+        let mut doubt = Doubt {
             store: self,
-            ids: &ids,
+            ids: ids.filter(|id| Some(id) != keep).collect(),
+            user: Some(user),
         };
         let ended = self.shared.store.delete_all_of(user, keep).await?;
         // Both: one may have been ended by an earlier call whose answer was lost, or have been rotated since.
-        for id in ids
-            .iter()
-            .chain(ended.iter().filter(|id| !ids.contains(id)))
-        {
+        let mut ids: Vec<RecordId> = doubt.ids.iter().chain(&ended).copied().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        doubt.ids = ids.into();
+        for id in doubt.ids.iter() {
             self.let_go(id).await;
         }
         doubt.settle();

@@ -131,7 +131,7 @@ impl MemcachedCache {
         self
     }
 
-    fn slot(&self, id: &RecordId) -> Result<Slot<'_>, StoreError> {
+    fn slot(&self, id: &RecordId) -> Slot<'_> {
         self.nodes.slot_of("cache", id)
     }
 
@@ -162,12 +162,12 @@ impl RecordCache for MemcachedCache {
     type Ticket = Ticket;
 
     async fn get(&self, id: &RecordId) -> Result<Cached<Ticket>, StoreError> {
-        let slot = self.slot(id)?;
+        let slot = self.slot(id);
         let since = Instant::now();
         loop {
             let condition = match slot.item().await? {
                 None => If::Absent,
-                Some(Item { value, cas }) => match Present::read(value)? {
+                Some(Item { value, cas }) => match Present::read(&value)? {
                     Present::Ticket(token) => return Ok(miss(token, since)),
                     Present::Copy(copy) if copy.until > now() => {
                         return Ok(Cached::Hit(copy.record));
@@ -186,7 +186,7 @@ impl RecordCache for MemcachedCache {
     }
 
     async fn fill(&self, id: &RecordId, record: &Record, ticket: Ticket) -> Result<(), StoreError> {
-        let slot = self.slot(id)?;
+        let slot = self.slot(id);
         let bytes = ticket_bytes(ticket.token);
         let left = self.time_to_live.saturating_sub(ticket.since.elapsed());
         let copy = Copy {
@@ -209,12 +209,12 @@ impl RecordCache for MemcachedCache {
         record: &Record,
         expected: Version,
     ) -> Result<(), StoreError> {
-        let slot = self.slot(id)?;
+        let slot = self.slot(id);
         loop {
             let Some(Item { value, cas }) = slot.item().await? else {
                 return Ok(());
             };
-            let outcome = match Present::read(value) {
+            let outcome = match Present::read(&value) {
                 Ok(Present::Copy(Copy {
                     until,
                     record: present,
@@ -242,12 +242,12 @@ impl RecordCache for MemcachedCache {
         expires_at: Timestamp,
         expected: Version,
     ) -> Result<(), StoreError> {
-        let slot = self.slot(id)?;
+        let slot = self.slot(id);
         loop {
             let Some(Item { value, cas }) = slot.item().await? else {
                 return Ok(());
             };
-            let Ok(Present::Copy(mut copy)) = Present::read(value) else {
+            let Ok(Present::Copy(mut copy)) = Present::read(&value) else {
                 return Ok(());
             };
             if copy.record.version != expected || copy.record.expires_at >= expires_at {
@@ -261,12 +261,16 @@ impl RecordCache for MemcachedCache {
     }
 
     async fn remove(&self, id: &RecordId) -> Result<(), StoreError> {
-        let slot = self.slot(id)?;
+        let slot = self.slot(id);
         slot.node.clear(&slot.key, slot.deadline).await
     }
 
     fn time_to_live(&self) -> Duration {
         self.time_to_live
+    }
+
+    fn part_of(&self, id: &RecordId) -> usize {
+        self.nodes.node_of(id)
     }
 }
 
@@ -312,8 +316,8 @@ impl Copy {
 }
 
 impl Present {
-    fn read(bytes: Vec<u8>) -> Result<Self, StoreError> {
-        Self::parse(&bytes).map_err(|error| StoreError::new(STORE, error.kind(), error))
+    fn read(bytes: &[u8]) -> Result<Self, StoreError> {
+        Self::parse(bytes).map_err(|error| StoreError::new(STORE, error.kind(), error))
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, RecordError> {

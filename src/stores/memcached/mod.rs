@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 pub use self::cache::MemcachedCache;
 use self::{
     address::Address,
-    failure::{STORE, problem, unavailable},
+    failure::{STORE, unavailable},
     node::{If, Item, Node, Stored},
 };
 use super::keyed::{self, CLOCK_SLACK, Kept, Keys, NOTE_TTL};
@@ -141,24 +141,27 @@ impl MemcachedStore {
     }
 
     /// The item of a session, at the node that has it.
-    fn slot(&self, id: &RecordId) -> Result<Slot<'_>, StoreError> {
+    fn slot(&self, id: &RecordId) -> Slot<'_> {
         self.slot_of("session", id)
     }
 
     /// The same of what is kept of it under keys of that kind.
-    fn slot_of(&self, kind: &str, id: &RecordId) -> Result<Slot<'_>, StoreError> {
-        let node = self
-            .nodes
-            .iter()
-            .max_by_key(|node| node.address().claim(id));
+    fn slot_of(&self, kind: &str, id: &RecordId) -> Slot<'_> {
         let mut key = format!("{}:{kind}:", self.prefix);
         BASE64URL_NOPAD.encode_append(id.as_bytes(), &mut key);
-        Ok(Slot {
-            node: node.ok_or_else(|| problem("there is no node"))?,
+        Slot {
+            node: &self.nodes[self.node_of(id)],
             key,
             deadline: Instant::now() + self.timeout,
             lost: AtomicU32::new(0),
-        })
+        }
+    }
+
+    /// The number of the node that has it. There always is one.
+    fn node_of(&self, id: &RecordId) -> usize {
+        let claims = self.nodes.iter().map(|node| node.address().claim(id));
+        let highest = claims.enumerate().max_by_key(|(_, claim)| *claim);
+        highest.map_or(0, |(number, _)| number)
     }
 }
 
@@ -175,12 +178,12 @@ impl fmt::Debug for MemcachedStore {
 #[async_trait]
 impl SessionStore for MemcachedStore {
     async fn load(&self, id: &RecordId) -> Result<Option<Record>, StoreError> {
-        let kept = self.slot(id)?.kept().await?;
+        let kept = self.slot(id).kept().await?;
         keyed::settled(self, id, kept).await
     }
 
     async fn create(&self, id: &RecordId, record: &Record) -> Result<Created, StoreError> {
-        let slot = self.slot(id)?;
+        let slot = self.slot(id);
         let bytes = record.to_bytes();
         let now = self.now();
         let ttl = seconds(record.expires_at, now);
@@ -212,7 +215,7 @@ impl SessionStore for MemcachedStore {
         record: &Record,
         expected: Version,
     ) -> Result<Updated, StoreError> {
-        let slot = self.slot(id)?;
+        let slot = self.slot(id);
         let bytes = record.to_bytes();
         let mut is_in_doubt = false;
         loop {
@@ -273,7 +276,7 @@ impl SessionStore for MemcachedStore {
         expires_at: Timestamp,
         expected: Version,
     ) -> Result<bool, StoreError> {
-        let slot = self.slot(id)?;
+        let slot = self.slot(id);
         loop {
             let now = self.now();
             let Some(Item { value, cas }) = slot.item().await? else {
@@ -304,7 +307,7 @@ impl SessionStore for MemcachedStore {
     }
 
     async fn delete(&self, id: &RecordId) -> Result<bool, StoreError> {
-        let slot = self.slot(id)?;
+        let slot = self.slot(id);
         let mut is_in_doubt = false;
         loop {
             let now = self.now();

@@ -18,7 +18,7 @@ impl Keys for MemcachedStore {
     }
 
     async fn kept(&self, id: &RecordId) -> Result<Option<Kept>, StoreError> {
-        self.slot(id)?.kept().await
+        self.slot(id).kept().await
     }
 
     async fn place(
@@ -27,7 +27,7 @@ impl Keys for MemcachedStore {
         old: &RecordId,
         record: &Record,
     ) -> Result<Placed, StoreError> {
-        let slot = self.slot(new)?;
+        let slot = self.slot(new);
         let now = self.now();
         let ttl = seconds(record.expires_at, now);
         let (from, version) = (*old, record.version);
@@ -66,7 +66,7 @@ impl Keys for MemcachedStore {
         record: &Record,
         expected: Version,
     ) -> Result<Retired, StoreError> {
-        let slot = self.slot(old)?;
+        let slot = self.slot(old);
         let now = self.now();
         let (version, to) = (record.version, *new);
         let moved = Kept::Moved { version, to }.to_bytes();
@@ -89,7 +89,7 @@ impl Keys for MemcachedStore {
     }
 
     async fn confirm(&self, new: &RecordId, version: Version) -> Result<Option<Kept>, StoreError> {
-        let slot = self.slot(new)?;
+        let slot = self.slot(new);
         loop {
             let Some(Item { value, cas }) = slot.item().await? else {
                 return Ok(None);
@@ -106,7 +106,7 @@ impl Keys for MemcachedStore {
     }
 
     async fn take_back(&self, new: &RecordId, version: Version) -> Result<(), StoreError> {
-        let slot = self.slot(new)?;
+        let slot = self.slot(new);
         loop {
             let Some(Item { value, cas }) = slot.item().await? else {
                 return Ok(());
@@ -127,7 +127,7 @@ impl Keys for MemcachedStore {
         _new: &RecordId,
         record: &Record,
     ) -> Result<(), StoreError> {
-        let slot = self.slot(old)?;
+        let slot = self.slot(old);
         loop {
             let Some(Item { value, cas }) = slot.item().await? else {
                 return Ok(());

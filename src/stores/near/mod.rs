@@ -75,7 +75,7 @@ impl MemoryCache {
     /// outdated, which a login is not.
     #[must_use]
     pub fn stale_up_to(limit: Duration) -> Self {
-        Self::build(limit, Self::BYTES_MAX_DEFAULT, None)
+        Self::build(limit, None)
     }
 
     /// A cache in front of a store that no other process writes to, and none changes by hand.
@@ -83,16 +83,14 @@ impl MemoryCache {
     /// It is never stale then. Of a mistake it recovers after [`TIME_TO_LIVE_DEFAULT`](Self::TIME_TO_LIVE_DEFAULT).
     #[must_use]
     pub fn of_sole_process() -> Self {
-        Self::build(Self::TIME_TO_LIVE_DEFAULT, Self::BYTES_MAX_DEFAULT, None)
+        Self::build(Self::TIME_TO_LIVE_DEFAULT, None)
     }
 
-    /// Takes at most so many bytes: payloads, users, and 256 bytes for each copy. Of a cache in use, this
-    /// makes an empty one.
+    /// Takes at most so many bytes: payloads, users, and 256 bytes for each copy. Its clones do too.
     ///
     /// # Panics
     ///
-    /// If it is not enough for 16 records of 64 KiB, or if the cache is one that its server tells of writes: give
-    /// the bound where that is made.
+    /// If it is not enough for 16 records of 64 KiB.
     #[must_use]
     #[track_caller]
     pub fn with_bytes_max(self, bytes: usize) -> Self {
@@ -100,11 +98,10 @@ impl MemoryCache {
             bytes >= BYTES_MIN,
             "MemoryCache: a cache has at least {BYTES_MIN} bytes"
         );
-        assert!(
-            self.0.freshness.is_none(),
-            "MemoryCache: this one is told of writes already, and can not begin anew"
-        );
-        Self::build(self.0.time_to_live, bytes, None)
+        for shard in &self.0.shards {
+            lock(shard).set_bytes_max(bytes / SHARDS);
+        }
+        self
     }
 
     /// How many copies there are, those included whose time is over and that have not been met since.
@@ -121,20 +118,15 @@ impl MemoryCache {
     }
 
     /// A cache that hears of writes through that [`Follower`]. It serves nothing until it is told that it is fresh.
-    #[cfg(any(feature = "postgres", feature = "redis"))]
     pub(in crate::stores) fn followed() -> (Self, Follower) {
         let freshness = Some(Freshness::default());
-        let cache = Self::build(
-            Self::TIME_TO_LIVE_DEFAULT,
-            Self::BYTES_MAX_DEFAULT,
-            freshness,
-        );
+        let cache = Self::build(Self::TIME_TO_LIVE_DEFAULT, freshness);
         let follower = Follower(Arc::downgrade(&cache.0));
         (cache, follower)
     }
 
-    fn build(time_to_live: Duration, bytes_max: usize, freshness: Option<Freshness>) -> Self {
-        let shard = |_| Mutex::new(Shard::new(bytes_max / SHARDS));
+    fn build(time_to_live: Duration, freshness: Option<Freshness>) -> Self {
+        let shard = |_| Mutex::new(Shard::new(Self::BYTES_MAX_DEFAULT / SHARDS));
         Self(Arc::new(Inner {
             shards: std::array::from_fn(shard),
             time_to_live,
@@ -199,6 +191,10 @@ impl RecordCache for MemoryCache {
     fn time_to_live(&self) -> Duration {
         self.0.time_to_live
     }
+
+    fn part_of(&self, _: &RecordId) -> usize {
+        0
+    }
 }
 
 impl fmt::Debug for MemoryCache {
@@ -217,12 +213,11 @@ impl Inner {
     }
 }
 
-/// Tells a [`MemoryCache`] what others have written. It does not keep the cache alive.
-#[cfg(any(feature = "postgres", feature = "redis"))]
-#[derive(Clone, Debug)]
+/// Tells a [`MemoryCache`] what others have written. It does not keep the cache alive; and when it is gone, the cache
+/// serves nothing any more.
+#[derive(Debug)]
 pub(in crate::stores) struct Follower(Weak<Inner>);
 
-#[cfg(any(feature = "postgres", feature = "redis"))]
 impl Follower {
     /// Whether there still is somebody to tell.
     pub(in crate::stores) fn is_needed(&self) -> bool {
@@ -237,7 +232,6 @@ impl Follower {
     }
 
     /// The record has been written, and now has that revision.
-    #[cfg(feature = "postgres")]
     pub(in crate::stores) fn written(&self, id: &RecordId, revision: u64) {
         if let Some(cache) = self.0.upgrade() {
             cache.shard(id).remove_older(id, revision);
@@ -270,6 +264,12 @@ impl Follower {
             freshness.end();
         }
         self.flush();
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.is_cut_off();
     }
 }
 

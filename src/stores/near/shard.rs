@@ -46,6 +46,11 @@ impl Shard {
         }
     }
 
+    pub(super) fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+        self.make_room(0);
+    }
+
     pub(super) fn len(&self) -> usize {
         self.copies.len()
     }
@@ -133,15 +138,19 @@ impl Shard {
         if size > self.bytes_max {
             return;
         }
+        self.make_room(size);
+        self.bytes += size;
+        self.copies.insert(id, Copy { record, since });
+        debug_assert!(self.bytes <= self.bytes_max);
+    }
+
+    fn make_room(&mut self, size: usize) {
         while self.bytes + size > self.bytes_max {
             let Some((_, oldest)) = self.copies.pop_front() else {
                 break;
             };
             self.bytes -= size_of(&oldest.record);
         }
-        self.bytes += size;
-        self.copies.insert(id, Copy { record, since });
-        debug_assert!(self.bytes <= self.bytes_max);
     }
 }
 

@@ -49,6 +49,19 @@ async fn a_full_cache_lets_go_of_the_least_recently_used() {
 }
 
 #[tokio::test]
+async fn a_smaller_bound_holds_at_once_for_a_cache_in_use() {
+    let (cache, follower) = MemoryCache::followed();
+    follower.fresh_until(Instant::now() + Duration::from_secs(60));
+    for number in 0..20 {
+        bring(&cache, &id(number), &record(1, 16 * 1024)).await;
+    }
+    assert_eq!(cache.len(), 20);
+    let same = cache.clone().with_bytes_max(BYTES_MIN);
+    assert_eq!(cache.len(), 3);
+    assert!(has(&same, &id(19)).await, "the most recently used stay");
+}
+
+#[tokio::test]
 async fn a_record_larger_than_the_cache_has_no_copy_and_drives_none_out() {
     let cache = MemoryCache::of_sole_process().with_bytes_max(BYTES_MIN);
     bring(&cache, &id(0), &record(1, 10)).await;

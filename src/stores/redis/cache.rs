@@ -8,7 +8,7 @@ use redis::{
 };
 
 use super::{
-    RedisStore,
+    RedisStore, Topology,
     commands::Commands,
     failure::{STORE, foreign},
     keys::Prefix,
@@ -68,6 +68,7 @@ use crate::{
 #[derive(Clone)]
 pub struct RedisCache {
     commands: Commands,
+    topology: Topology,
     prefix: Prefix,
     time_to_live: Duration,
 }
@@ -163,10 +164,14 @@ impl RedisCache {
     /// One that is connected in the same way as that store, with keys of its own.
     fn beside(store: RedisStore) -> Self {
         let RedisStore {
-            commands, prefix, ..
+            commands,
+            prefix,
+            topology,
+            ..
         } = store;
         let cache = Self {
             commands,
+            topology,
             prefix,
             time_to_live: Self::TIME_TO_LIVE_DEFAULT,
         };
@@ -208,7 +213,7 @@ impl RecordCache for RedisCache {
         let mut command = redis::cmd("GET");
         command.arg(self.prefix.copy(id));
         let mut present = Present::read(self.commands.send(&command).await?)?;
-        if let Present::Nothing = present {
+        if matches!(present, Present::Nothing) {
             present = self.ticket(id).await?;
         }
         match present {
@@ -263,6 +268,14 @@ impl RecordCache for RedisCache {
 
     fn time_to_live(&self) -> Duration {
         self.time_to_live
+    }
+
+    fn part_of(&self, id: &RecordId) -> usize {
+        match self.topology {
+            Topology::Single => 0,
+            // Its servers have ranges of slots.
+            Topology::Cluster => usize::from(self.prefix.slot_of_copy(id) >> 10),
+        }
     }
 }
 

@@ -31,6 +31,17 @@ impl Prefix {
         Self::with_id(self.family(":cache:"), id)
     }
 
+    /// The slot of a cluster that has the copy.
+    pub(super) fn slot_of_copy(&self, id: &RecordId) -> u16 {
+        let key = self.copy(id);
+        // A part in braces stands for the whole.
+        let tag = key
+            .split_once('{')
+            .and_then(|(_, rest)| rest.split_once('}'));
+        let hashed = tag.map_or(&*key, |(tag, _)| if tag.is_empty() { &key } else { tag });
+        crc16::State::<crc16::XMODEM>::calculate(hashed.as_bytes()) % SLOTS
+    }
+
     /// Of a user's sessions: `PREFIX:user:` and the user.
     pub(super) fn user(&self, user: &UserId) -> String {
         format!("{}:user:{}", self.0, user.as_str())
@@ -75,8 +86,13 @@ impl Prefix {
     }
 }
 
+/// Of each cluster.
+const SLOTS: u16 = 16384;
+
 #[cfg(test)]
 mod tests {
+    use redis::cluster_routing::Slot;
+
     use super::*;
 
     #[test]
@@ -95,6 +111,18 @@ mod tests {
         );
         assert_eq!(prefix.id_of(b"tower-keep:user:ada"), None);
         assert_eq!(prefix.id_of(b"tower-keep:session:short"), None);
+    }
+
+    #[test]
+    fn the_slot_of_a_copy_is_that_of_its_key() {
+        for prefix in ["tower-keep", "{shop}", "a{b}{c}", "a{}{b}", "a{b", "a}b{c}"] {
+            let prefix = Prefix::new(prefix);
+            for byte in 0..=255 {
+                let id = RecordId::from_bytes([byte; RecordId::LEN]);
+                let slot = Slot::for_key(prefix.copy(&id));
+                assert_eq!(Slot::new(prefix.slot_of_copy(&id)), Some(slot));
+            }
+        }
     }
 
     #[test]

@@ -49,8 +49,12 @@ impl RedisStore {
     ///
     /// # What it needs
     ///
-    /// A server of version 6 or newer, and a user who may call `CLIENT TRACKING` (`+client|tracking`), `PING` and,
-    /// under Sentinels, `ROLE`. A store with the right [prefix](Self::with_prefix): choose it before.
+    /// A server of version 6 or newer, and a user who may call `CLIENT TRACKING` (`+client|tracking`), `INFO`, `PING`
+    /// and, under Sentinels, `ROLE`. A store with the right [prefix](Self::with_prefix): choose it before, as the cache is
+    /// told of that one alone.
+    ///
+    /// An address that leads to one server. By each connection it is made sure that it is the one that the store itself is
+    /// connected to; where it is another, there is no cache until the two agree.
     ///
     /// It is fed by a task of the runtime that this is called in, which ends soon after the last clone of the
     /// cache is dropped. When the runtime ends first, the cache has no copies any more.
@@ -87,11 +91,12 @@ impl RedisStore {
         let feed = Feed {
             link: Arc::clone(link),
             prefix: self.prefix.clone(),
-            follower,
+            follower: Arc::new(follower),
         };
-        let tracking = match timeout(self.commands.timeout, feed.begin()).await {
+        let mut problem = None;
+        let tracking = match timeout(self.commands.timeout, feed.begin(&mut problem)).await {
             Ok(tracking) => tracking.map_err(store_error)?,
-            Err(_) => return Err(out_of_time(link.problem())),
+            Err(_) => return Err(out_of_time(link.problem().or(problem))),
         };
         tokio::spawn(feed.run(tracking));
         Ok(cache)
@@ -102,18 +107,19 @@ impl RedisStore {
 struct Feed {
     link: Arc<Link>,
     prefix: Prefix,
-    follower: Follower,
+    follower: Arc<Follower>,
 }
 
 impl Feed {
-    /// Fails where no other attempt could succeed. The caller bounds the wait.
-    async fn begin(&self) -> Result<Tracking, RedisError> {
+    /// Fails where no other attempt could succeed. The caller bounds the wait, and is told why it was long.
+    async fn begin(&self, problem: &mut Option<RedisError>) -> Result<Tracking, RedisError> {
         let mut suspect = None;
         loop {
             match Tracking::start(self, &mut suspect).await {
-                Err(problem) if Fate::of(&problem) != Fate::Final => sleep(PAUSE_MIN).await,
+                Err(why) if Fate::of(&why) != Fate::Final => *problem = Some(why),
                 result => return result,
             }
+            sleep(PAUSE_MIN).await;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::{
-    Postgres,
+    PgPool, Postgres,
     postgres::{PgListener, PgPoolOptions},
 };
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -51,13 +51,13 @@ impl SqlStore<Postgres> {
     ///
     /// Replicas can not `LISTEN`, and pgbouncer does not pass notifications on in its transaction mode: the address of
     /// the pool has to be that of the primary. It must not be one that leads to different servers by turns, some of
-    /// which lag behind.
+    /// which lag behind. A table with partitions, or from which others inherit, has triggers that do not tell of all.
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Unavailable`] if the server can not be reached, does not let this connection listen, or does not
-    /// pass the first message on within 5 seconds. [`StoreErrorKind::Other`] if the table or its triggers are not there:
-    /// call `migrate` and `migrate_notifications` before.
+    /// [`StoreErrorKind::Unavailable`] if the pool has no free connection for 5 seconds, the server can not be reached, does
+    /// not let this connection listen, or does not pass the first message on in that time. [`StoreErrorKind::Other`] if the table or its triggers are not there
+    /// (call `migrate` and `migrate_notifications` before), or if it has partitions or heirs.
     ///
     /// # Panics
     ///
@@ -79,15 +79,7 @@ impl SqlStore<Postgres> {
     /// ```
     pub async fn near_cache(&self) -> Result<MemoryCache, StoreError> {
         let (cache, follower) = MemoryCache::followed();
-        let mut line = self.open_line(&follower).await?;
-        // The cache serves from the first message on; and one that never serves is better known at once.
-        let first = async {
-            while !line.attend(&follower).await? {}
-            Ok(())
-        };
-        timeout(SILENCE_MAX, first)
-            .await
-            .unwrap_or_else(|_| Err(silent()))?;
+        let line = self.open_line(&follower).await?;
         tokio::spawn(self.clone().follow(follower, line));
         Ok(cache)
     }
@@ -97,7 +89,6 @@ impl SqlStore<Postgres> {
         loop {
             let lost = loop {
                 if !self.is_wanted_by(&follower) {
-                    follower.is_cut_off();
                     return;
                 }
                 if let Err(error) = line.attend(&follower).await {
@@ -141,18 +132,24 @@ impl SqlStore<Postgres> {
         follower.is_needed() && !self.pool.is_closed()
     }
 
-    /// Listens. What was written until now has not been told, so all copies go.
+    /// Listens, and makes the cache fresh. What was written before has not been told, so all copies go.
     async fn open_line(&self, follower: &Follower) -> Result<Line, StoreError> {
-        let line = timeout(SILENCE_MAX, async {
-            let Some(table) = self.find_triggers().await? else {
-                return Err(no_triggers(&self.shared.table.to_string()));
-            };
+        let Some(table) = in_time(self.find_triggers()).await? else {
+            return Err(no_triggers(&self.shared.table.to_string()));
+        };
+        let listener = in_time(async {
             let listener = self.listen(&table.channel()).await;
-            Line::new(listener.map_err(store_error::<Postgres>)?, &table)
+            listener.map_err(store_error::<Postgres>)
         });
-        let line = line.await.unwrap_or_else(|_| Err(silent()))?;
+        let mut line = Line::new(listener.await?, &table)?;
         follower.flush();
-        Ok(line)
+        // What another connection tells arrives, so both lead to the same server, and no pooler is between.
+        line.send_beat(Some(&self.pool)).await?;
+        in_time(async {
+            while !line.attend(follower).await? {}
+            Ok(line)
+        })
+        .await
     }
 
     /// On a connection of its own. The listener of sqlx gives its connection back when it is dropped, and waits for
@@ -213,7 +210,7 @@ impl Line {
     async fn attend(&mut self, follower: &Follower) -> Result<bool, StoreError> {
         // Asked first, because there may always be something to pass on.
         if Instant::now() >= self.next_beat {
-            self.send_beat().await?;
+            self.send_beat(None).await?;
         }
         let told = match timeout_at(self.next_beat, self.listener.try_recv()).await {
             Err(_) => return Ok(false),
@@ -242,8 +239,8 @@ impl Line {
         Ok(false)
     }
 
-    /// One at a time is under way.
-    async fn send_beat(&mut self) -> Result<(), StoreError> {
+    /// One at a time is under way. It is sent by a connection of that pool, or by the one that hears of it.
+    async fn send_beat(&mut self, pool: Option<&PgPool>) -> Result<(), StoreError> {
         let sent = Instant::now();
         self.next_beat = sent + BEAT;
         if let Some(awaited) = &self.awaited {
@@ -259,11 +256,14 @@ impl Line {
             .bind(&self.schema);
         self.awaited = Some(Beat { payload, sent });
         // What is told meanwhile waits, in order, in the listener.
-        let rows = timeout(SILENCE_MAX, query.fetch_all(&mut self.listener)).await;
-        let rows = rows
-            .map_err(|_| silent())?
-            .map_err(store_error::<Postgres>)?;
-        match rows.is_empty() {
+        let rows = in_time(async {
+            let rows = match pool {
+                Some(pool) => query.fetch_all(pool).await,
+                None => query.fetch_all(&mut self.listener).await,
+            };
+            rows.map_err(store_error::<Postgres>)
+        });
+        match rows.await?.is_empty() {
             true => Err(failed(
                 StoreErrorKind::Other,
                 "the table or its triggers have been replaced",
@@ -271,6 +271,11 @@ impl Line {
             false => Ok(()),
         }
     }
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let done = timeout(SILENCE_MAX, work).await;
+    done.unwrap_or_else(|_| Err(silent()))
 }
 
 fn no_triggers(table: &str) -> StoreError {
@@ -283,7 +288,7 @@ fn no_triggers(table: &str) -> StoreError {
 fn silent() -> StoreError {
     failed(
         StoreErrorKind::Unavailable,
-        "the server passes no notifications on",
+        "there is no connection, or the server passes no notifications on",
     )
 }
 

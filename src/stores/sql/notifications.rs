@@ -34,8 +34,8 @@ impl SqlStore<Postgres> {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Other`] if the table is not there, or is somebody else's; otherwise whatever keeps the
-    /// database from making them.
+    /// [`StoreErrorKind::Other`] if the table is not there, is somebody else's, or has partitions or heirs; otherwise
+    /// whatever keeps the database from making them.
     ///
     /// # Examples
     ///
@@ -118,13 +118,13 @@ impl SqlStore<Postgres> {
     ///
     /// # Errors
     ///
-    /// If there is no such table, or it can not be asked for.
+    /// If there is no such table, it can not be asked for, or triggers can not tell of all its writes.
     pub(super) async fn find_triggers(&self) -> Result<Option<ToldTable>, StoreError> {
         let table = &self.shared.table;
         let quoted = table.quoted("", Postgres::QUOTE);
         let triggers = triggers(table.name());
         let query = format!(
-            "SELECT c.oid::bigint, n.nspname::text, ({triggers})::bigint FROM pg_catalog.pg_class c \
+            "SELECT c.oid::bigint, n.nspname::text, ({triggers})::bigint, ({HEIRS})::bigint FROM pg_catalog.pg_class c \
              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
              WHERE c.oid = to_regclass('{quoted}')"
         );
@@ -140,9 +140,21 @@ impl SqlStore<Postgres> {
         };
         let read = || -> Result<_, sqlx::Error> {
             let schema = Postgres::text(row, 1)?.unwrap_or_default().to_owned();
-            Ok((Postgres::number(row, 0)?, schema, Postgres::number(row, 2)?))
+            let numbers = [0, 2, 3].map(|column| Postgres::number(row, column));
+            let [oid, triggers, heirs] = numbers;
+            Ok((oid?, schema, triggers?, heirs?))
         };
-        let (oid, schema, triggers) = read().map_err(store_error::<Postgres>)?;
+        let (oid, schema, triggers, heirs) = read().map_err(store_error::<Postgres>)?;
+        if heirs > 0 {
+            let problem = format!(
+                "the table `{table}` has partitions or heirs, and triggers do not tell of all that is written there"
+            );
+            return Err(StoreError::new(
+                Postgres::STORE,
+                StoreErrorKind::Other,
+                problem,
+            ));
+        }
         let name = table.name().to_owned();
         Ok((triggers == TRIGGERS).then_some(ToldTable { oid, schema, name }))
     }
@@ -176,7 +188,7 @@ impl ToldTable {
             "SELECT pg_catalog.pg_notify('{CHANNEL}{oid}', ?) FROM pg_catalog.pg_class c \
              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
              WHERE c.oid = {oid} AND c.relname = '{name}' AND n.nspname = ? \
-             AND ({triggers}) = {TRIGGERS}"
+             AND ({triggers}) = {TRIGGERS} AND ({HEIRS}) = 0"
         ))
     }
 
@@ -224,6 +236,10 @@ fn triggers(name: &str) -> String {
          AND t.tgname IN ('{name}{ROWS}', '{name}{WHOLE}') AND t.tgenabled = 'A'"
     )
 }
+
+/// A query that counts the tables that hold a part of its rows. A trigger for rows fires there, if it does at all, and
+/// tells in the channel of that table.
+const HEIRS: &str = "SELECT count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid";
 
 /// How many triggers there are: [`ROWS`] and [`WHOLE`].
 const TRIGGERS: i64 = 2;

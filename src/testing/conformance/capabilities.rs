@@ -148,7 +148,7 @@ async fn race_rotation_with_the_end<S: UserSessions>(store: &Arc<S>) {
         Rotated::Done => new,
         // It was ended before.
         Rotated::Gone => old,
-        other => panic!("{other:?}"),
+        other @ (Rotated::Conflict(_) | Rotated::Exists) => panic!("{other:?}"),
     };
     assert_eq!(ended, [last].into(), "told by the id that was alive");
     assert_eq!(load(&**store, &old).await, None);

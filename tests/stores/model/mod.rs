@@ -30,13 +30,16 @@ use self::world::World;
 /// there what other scripts have left. The clock starts at the present time and only moves forward.
 macro_rules! model_tests {
     ($open:expr) => {
+        crate::model::model_tests!($open, crate::model::CASES);
+    };
+    ($open:expr, $cases:expr) => {
         mod model {
             #[allow(unused_imports, reason = "not every store needs a name from there")]
             use super::*;
 
             #[test]
             fn requests_one_after_another_are_answered_as_the_reference_model_predicts() {
-                crate::model::one_after_another($open);
+                crate::model::one_after_another($open, $cases);
             }
 
             #[test]
@@ -46,19 +49,19 @@ macro_rules! model_tests {
 
             #[test]
             fn requests_at_once_lose_nothing_acknowledged_and_revive_nothing_ended() {
-                crate::model::at_once($open);
+                crate::model::at_once($open, $cases);
             }
         }
     };
 }
 pub(crate) use model_tests;
 
-pub(crate) fn one_after_another<S, F>(open: impl Fn(ManualClock) -> F)
+pub(crate) fn one_after_another<S, F>(open: impl Fn(ManualClock) -> F, cases: u32)
 where
     S: SessionStore,
     F: Future<Output = S>,
 {
-    check(SEQUENTIAL_CASES, sequential::scripts(), &async |script| {
+    check(cases, sequential::scripts(), &async |script| {
         sequential::run(&World::new(&open).await, script).await
     });
 }
@@ -76,12 +79,12 @@ where
     }
 }
 
-pub(crate) fn at_once<S, F>(open: impl Fn(ManualClock) -> F)
+pub(crate) fn at_once<S, F>(open: impl Fn(ManualClock) -> F, cases: u32)
 where
     S: SessionStore,
     F: Future<Output = S>,
 {
-    check(CONCURRENT_CASES, concurrent::scripts(), &async |script| {
+    check(cases, concurrent::scripts(), &async |script| {
         concurrent::run(&World::new(&open).await, script).await
     });
 }
@@ -116,7 +119,6 @@ fn runtime() -> Runtime {
 }
 
 /// A few seconds each in a debug build, on a store in memory.
-const SEQUENTIAL_CASES: u32 = 400;
-const CONCURRENT_CASES: u32 = 400;
+pub(crate) const CASES: u32 = 400;
 
 const SHRINK_ITERATIONS_MAX: u32 = 4000;

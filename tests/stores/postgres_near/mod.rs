@@ -84,7 +84,8 @@ impl Place {
         let name = self.table.name();
         format!(
             "SELECT {what} FROM pg_stat_activity WHERE pid <> pg_backend_pid() \
-             AND query LIKE 'SELECT pg_catalog.pg_notify%relname = ''{name}''%'"
+             AND query LIKE 'SELECT pg_catalog.pg_notify%relname = ''{name}''%' \
+             AND application_name <> '{OF_THE_POOL}'"
         )
     }
 
@@ -120,12 +121,23 @@ impl Place {
 }
 
 fn pool(url: &str) -> PgPool {
-    PgPoolOptions::new()
+    marked()
         .max_connections(4)
         .acquire_timeout(Duration::from_secs(10))
         .connect_lazy(url)
         .unwrap()
 }
+
+/// A pool whose connections can be told from those that caches make for themselves.
+pub fn marked() -> PgPoolOptions {
+    PgPoolOptions::new().after_connect(|connection, _| {
+        let mark = format!("SET application_name = '{OF_THE_POOL}'");
+        let mark = sqlx::AssertSqlSafe(mark);
+        Box::pin(async move { sqlx::raw_sql(mark).execute(connection).await.map(drop) })
+    })
+}
+
+pub const OF_THE_POOL: &str = "requests";
 
 /// Loads the record into the cache, and waits until its copy is there.
 async fn bring(cache: &MemoryCache, store: &PostgresStore, id: &RecordId) {
@@ -333,7 +345,7 @@ async fn the_connection_ends_with_the_last_clone_of_the_cache_and_with_the_pool(
     drop(clone);
     has_lines(1).await;
 
-    let pool = PgPool::connect_lazy(&place.url).unwrap();
+    let pool = marked().connect_lazy(&place.url).unwrap();
     let closing = PostgresStore::new(pool.clone()).with_table(place.table.clone());
     let orphan = closing.near_cache().await.unwrap();
     has_lines(2).await;

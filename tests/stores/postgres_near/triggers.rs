@@ -172,3 +172,37 @@ async fn a_cache_whose_table_no_longer_tells_serves_nothing_until_it_does_again(
         place.all_told(&cache).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_has_its_rows_in_others_has_no_cache() {
+    let place = without_triggers().await;
+    let (table, name) = (place.quoted(), place.table.name());
+    place
+        .run(&format!(
+            "ALTER TABLE {table} RENAME TO {name}_whole; \
+             CREATE TABLE {table} (LIKE {name}_whole INCLUDING ALL) PARTITION BY HASH (id); \
+             CREATE TABLE {name}_part PARTITION OF {table} FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
+        ))
+        .await;
+    let why = |error: &dyn Error| error.source().unwrap().to_string();
+    let refused = place.other.migrate_notifications().await.unwrap_err();
+    assert!(why(&refused).contains("partitions"), "{refused:?}");
+    let refused = place.node().near_cache().await.unwrap_err();
+    assert!(why(&refused).contains("partitions"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_whose_table_gets_an_heir_serves_nothing_until_that_is_gone() {
+    let place = Place::new().await;
+    let cache = place.cache().await;
+    let (table, name) = (place.quoted(), place.table.name());
+    let _ = place.cached(&cache).await;
+    place
+        .run(&format!("CREATE TABLE {name}_heir () INHERITS ({table})"))
+        .await;
+    is_off(&cache).await;
+    place.run(&format!("DROP TABLE {name}_heir")).await;
+    let (id, _) = place.create().await;
+    bring(&cache, &place.other, &id).await;
+    place.all_told(&cache).await;
+}

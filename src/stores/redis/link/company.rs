@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use redis::{Client, ErrorKind, RedisError, RedisResult};
 
-use super::{Link, Mark, Origin, State};
+use super::{Connection, Link, Mark, Origin, State};
 
 /// Which connection of the link it is, and how to make another one to the same server.
 pub(in crate::stores::redis) struct Company {
     pub(in crate::stores::redis) mark: Mark,
+    pub(in crate::stores::redis) connection: Connection,
     pub(in crate::stores::redis) server: Client,
 }
 
@@ -43,7 +44,12 @@ impl Link {
             if let State::Up { live, server } = &*self.state.borrow() {
                 let mark = live.mark();
                 let server = *server.clone().ok_or_else(no_server)?;
-                return Ok(Company { mark, server });
+                let connection = live.connection.clone();
+                return Ok(Company {
+                    mark,
+                    connection,
+                    server,
+                });
             }
         }
     }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use redis::{
-    Client, Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, Value,
+    Client, Cmd, ErrorKind, InfoDict, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult,
+    Value,
     aio::{AsyncPushSender, MultiplexedConnection, SendError},
 };
 use tokio::{
@@ -42,12 +43,16 @@ impl Tracking {
     /// until this succeeds. If it stayed with a server that is gone, so would the cache; and if it were to another
     /// server than this one, loads would bring copies that nobody tells about.
     pub(super) async fn start(feed: &Feed, suspect: &mut Option<Mark>) -> RedisResult<Self> {
-        let Company { mark, server } = feed.link.company(*suspect).await?;
+        let Company {
+            mark,
+            server,
+            connection: mut store,
+        } = feed.link.company(*suspect).await?;
         *suspect = Some(mark);
         let closed = Arc::new(Notify::new());
         let ear = Ear {
             prefix: feed.prefix.clone(),
-            follower: feed.follower.clone(),
+            follower: Arc::clone(&feed.follower),
             closed: Arc::clone(&closed),
         };
         let config = link::config().set_push_sender(ear);
@@ -63,6 +68,15 @@ impl Tracking {
         command.arg(&["TRACKING", "ON", "BCAST", "PREFIX"]);
         command.arg(feed.prefix.sessions());
         tracking.send(&command).await?;
+        let mut info = redis::cmd("INFO");
+        info.arg("server");
+        let here = run_id(&tracking.send(&info).await?)?;
+        if run_id(&store.send(&info, None).await?)? != here {
+            // Neither connection is at fault.
+            *suspect = None;
+            let problem = "the address leads to another server than that of the store's connection";
+            return Err((ErrorKind::Io, problem).into());
+        }
         // What was written before has not been told.
         feed.follower.flush();
         for _ in 0..2 {
@@ -153,7 +167,7 @@ impl Beat {
 /// out.
 struct Ear {
     prefix: Prefix,
-    follower: Follower,
+    follower: Arc<Follower>,
     closed: Arc<Notify>,
 }
 
@@ -180,6 +194,13 @@ impl Ear {
         });
         ids.for_each(|id| self.follower.changed(&id));
     }
+}
+
+/// What a server is known by as long as it runs.
+fn run_id(info: &Value) -> RedisResult<String> {
+    let info: InfoDict = redis::from_redis_value_ref(info)?;
+    let no_id = || (ErrorKind::UnexpectedReturnType, "INFO has no run_id").into();
+    info.get("run_id").ok_or_else(no_id)
 }
 
 /// The same server, in the version of the protocol that has pushes.
