@@ -107,6 +107,7 @@ async fn turn(contender: &Arc<dyn Contender>, time: Duration) -> f64 {
 /// Does it while requests run.
 async fn under_load(contender: &Arc<dyn Contender>, change: impl Future<Output = ()>) {
     let change = async {
+        // It comes in the midst of the turn.
         tokio::time::sleep(TURN / 4).await;
         change.await;
     };

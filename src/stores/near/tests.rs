@@ -121,3 +121,16 @@ async fn a_fill_that_was_begun_before_a_flush_is_left_out() {
     cache.fill(&id(0), &record(1, 10), ticket).await.unwrap();
     assert!(!has(&cache, &id(0)).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_whose_follower_is_gone_serves_nothing() {
+    let (cache, follower) = MemoryCache::followed();
+    follower.fresh_until(Instant::now() + Duration::from_secs(60));
+    bring(&cache, &id(0), &record(1, 10)).await;
+    drop(follower);
+    assert!(cache.is_empty());
+    assert!(matches!(
+        cache.get(&id(0)).await.unwrap(),
+        Cached::Miss(None)
+    ));
+}

@@ -361,6 +361,7 @@ pub async fn k06_nothing_outlives_its_time<C: RecordCache>(cache: Arc<C>) {
     let handed_out = Instant::now();
     let [plain, busy] = [bring(cache, &first).await, bring(cache, &first).await];
     let brought = Instant::now();
+    // By the cache's own clock, often that of a server, which nobody here can move.
     tokio::time::sleep(time_to_live / 2).await;
     cache.fill(&id, &first, late).await.expect("fill");
     let mut present = first.clone();

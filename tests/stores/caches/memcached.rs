@@ -16,7 +16,7 @@ use tower_keep::{
 };
 use tower_keep_servers::{FaultProxy, Kind, Server};
 
-use super::{TIMEOUT, assert_fails_in_time, bring, copy, recovers, ticket};
+use super::{TIMEOUT, bring, copy, is_found_again, recovers, ticket};
 use crate::{
     sql_places::{HOUR, new_id, next, now, record},
     support::memcached_url,
@@ -212,16 +212,7 @@ async fn a_record_too_large_for_a_node_has_no_copy_and_is_no_error() {
 async fn a_server_that_was_killed_is_an_error_in_time_and_found_again() {
     let server = Server::start(Kind::Memcached).await;
     let cache = MemcachedCache::open(&server.url()).unwrap();
-    let (id, ours) = (new_id(), record(now(), HOUR, None));
-    recovers(&cache, &id).await;
-    server.kill9().await;
-    assert_fails_in_time(&cache, &id, &ours).await;
-    server.start_again().await;
-    recovers(&cache, &id).await;
-    server.pause().await;
-    assert_fails_in_time(&cache, &id, &ours).await;
-    server.resume().await;
-    recovers(&cache, &id).await;
+    is_found_again(&server, &cache).await;
 }
 
 /// A write whose reply was lost has been applied, and is applied once.

@@ -22,6 +22,9 @@ mod memory {
 use std::time::Duration;
 
 use tower_keep::{Cached, Record, RecordCache, RecordId};
+use tower_keep_servers::Server;
+
+use crate::sql_places::{HOUR, new_id, now, record};
 
 /// Enough for the slowest machine.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -48,6 +51,20 @@ async fn copy(cache: &impl RecordCache, id: &RecordId) -> Option<Record> {
         Cached::Hit(record) => Some(record),
         Cached::Miss(_) => None,
     }
+}
+
+/// Kills the server and starts it again, and then has it stand still for a while.
+async fn is_found_again(server: &Server, cache: &impl RecordCache) {
+    let (id, ours) = (new_id(), record(now(), HOUR, None));
+    recovers(cache, &id).await;
+    server.kill9().await;
+    assert_fails_in_time(cache, &id, &ours).await;
+    server.start_again().await;
+    recovers(cache, &id).await;
+    server.pause().await;
+    assert_fails_in_time(cache, &id, &ours).await;
+    server.resume().await;
+    recovers(cache, &id).await;
 }
 
 /// Each operation answers an error, and soon.

@@ -8,7 +8,7 @@ use tower_keep::{
 };
 use tower_keep_servers::{Direction, FaultProxy, Kind, Server};
 
-use super::{TIMEOUT, assert_fails_in_time, bring, copy, recovers, ticket};
+use super::{TIMEOUT, bring, copy, is_found_again, recovers, ticket};
 use crate::{
     redis_places::{Place, Which, on_each_topology, order, session_key},
     sql_places::{HOUR, new_id, next, now, record},
@@ -213,16 +213,7 @@ async fn a_hit_is_one_get_and_a_miss_one_script_more() {
 async fn a_server_that_was_killed_is_an_error_in_time_and_found_again() {
     let server = Server::start(Kind::Redis).await;
     let cache = RedisCache::open(&server.url()).unwrap();
-    let (id, ours) = (new_id(), record(now(), HOUR, None));
-    recovers(&cache, &id).await;
-    server.kill9().await;
-    assert_fails_in_time(&cache, &id, &ours).await;
-    server.start_again().await;
-    recovers(&cache, &id).await;
-    server.pause().await;
-    assert_fails_in_time(&cache, &id, &ours).await;
-    server.resume().await;
-    recovers(&cache, &id).await;
+    is_found_again(&server, &cache).await;
 }
 
 /// The host has gone without a word, and there is another in its place.
