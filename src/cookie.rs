@@ -7,35 +7,67 @@ use http::{
 };
 use std::{fmt::Write, time::Duration};
 
-use crate::{id::SessionId, options::CookieOptions, session::CookieChange};
+use crate::{
+    backend::chunks,
+    options::CookieOptions,
+    session::{CookieChange, CookieValue},
+};
 
 /// Puts our cookie into an answer as `change` says. Answers whether it put one there.
 ///
-/// A cookie of our name that the handler has set is taken out: there is exactly one in the answer.
+/// A cookie of our name that the handler has set is taken out: there is exactly one in the answer. But a session that
+/// is in cookies itself may need several; then `sent` says how many the client has, so that those that are not needed any
+/// more are removed.
 pub(crate) fn apply(
     change: &CookieChange,
     options: &CookieOptions,
+    sent: usize,
     headers: &mut HeaderMap,
 ) -> bool {
-    let cookie = match change {
+    let (values, max_age) = match change {
         CookieChange::Keep => return false,
-        CookieChange::Set { id, max_age } => set(options, id, *max_age),
-        CookieChange::Remove => removal(options),
+        CookieChange::Remove => (Vec::new(), None),
+        CookieChange::Set { value, max_age } => (values_of(value, options), *max_age),
     };
-    // Names and attributes are parsed when the layer is built, ids are base64.
-    let Ok(mut value) = HeaderValue::try_from(cookie) else {
-        debug_assert!(false, "a cookie that is no header value");
-        return false;
-    };
-    // Kept out of `Debug`, and of the tables by which HTTP/2 compresses headers.
-    value.set_sensitive(true);
-    take_out(options.full_name(), headers);
-    headers.append(SET_COOKIE, value);
+    for index in 0..values.len().max(sent).max(1) {
+        let name = chunks::name(options.full_name(), index);
+        let cookie = match values.get(index) {
+            Some(value) => set(options, &name, value, max_age),
+            None => removal(options, &name),
+        };
+        put(&name, cookie, headers);
+    }
     true
 }
 
-fn set(options: &CookieOptions, id: &SessionId, max_age: Option<Duration>) -> String {
-    let mut cookie = base(options, id.expose_secret());
+fn values_of(value: &CookieValue, options: &CookieOptions) -> Vec<String> {
+    match value {
+        CookieValue::Id(id) => vec![id.expose_secret()],
+        CookieValue::Token(token) => {
+            let values = chunks::split(token.expose_secret(), chunks::piece_len(options));
+            debug_assert!(
+                values.is_some(),
+                "the layer's limit keeps sessions that small"
+            );
+            values.unwrap_or_default()
+        }
+    }
+}
+
+fn put(name: &str, cookie: String, headers: &mut HeaderMap) {
+    // Names and attributes are parsed when the layer is built, ids and tokens are base64.
+    let Ok(mut value) = HeaderValue::try_from(cookie) else {
+        debug_assert!(false, "a cookie that is no header value");
+        return;
+    };
+    // Kept out of `Debug`, and of the tables by which HTTP/2 compresses headers.
+    value.set_sensitive(true);
+    take_out(name, headers);
+    headers.append(SET_COOKIE, value);
+}
+
+fn set(options: &CookieOptions, name: &str, value: &str, max_age: Option<Duration>) -> String {
+    let mut cookie = base(options, name, value);
     if let Some(age) = max_age {
         // Rounded up: a zero would remove the cookie.
         let secs = age.min(MAX_AGE_MAX).as_millis().div_ceil(1000);
@@ -47,22 +79,22 @@ fn set(options: &CookieOptions, id: &SessionId, max_age: Option<Duration>) -> St
 
 /// Repeats every attribute: a browser drops a cookie only for one of the same name, domain and
 /// path, and takes one with a prefix or `Partitioned` only with the attributes that go with it.
-fn removal(options: &CookieOptions) -> String {
-    let mut cookie = base(options, String::new());
+fn removal(options: &CookieOptions, name: &str) -> String {
+    let mut cookie = base(options, name, "");
     cookie.make_removal();
     write(&cookie)
 }
 
 /// In one piece of memory, which need not grow with each attribute.
 fn write(cookie: &Cookie<'_>) -> String {
-    let mut written = String::with_capacity(COOKIE_LEN_USUAL);
+    let mut written = String::with_capacity(COOKIE_LEN_USUAL + cookie.value().len());
     // Writing into a string can not fail.
     let _ = write!(written, "{cookie}");
     written
 }
 
-fn base(options: &CookieOptions, value: String) -> Cookie<'_> {
-    let mut cookie = Cookie::new(options.full_name(), value);
+fn base<'a>(options: &'a CookieOptions, name: &'a str, value: &'a str) -> Cookie<'a> {
+    let mut cookie = Cookie::new(name, value);
     cookie.set_path(&*options.path);
     if let Some(domain) = &options.domain {
         cookie.set_domain(&**domain);
@@ -98,8 +130,8 @@ fn take_out(name: &str, headers: &mut HeaderMap) {
     }
 }
 
-/// A cookie with the default options, which takes 112 bytes, and a domain.
-const COOKIE_LEN_USUAL: usize = 160;
+/// A cookie with the default options, which takes 69 bytes besides its value, and a domain.
+const COOKIE_LEN_USUAL: usize = 117;
 
 /// What browsers cap it to anyway (RFC 6265bis, section 5.5).
 const MAX_AGE_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
@@ -107,15 +139,16 @@ const MAX_AGE_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::SessionOptions;
+    use crate::{id::SessionId, options::SessionOptions};
 
     fn options(json: &str) -> CookieOptions {
         serde_json::from_str::<SessionOptions>(json).unwrap().cookie
     }
 
     fn set_of(json: &str, max_age: Option<u64>) -> String {
-        let id = SessionId::parse(&[b'A'; 43]).unwrap();
-        set(&options(json), &id, max_age.map(Duration::from_secs))
+        let options = options(json);
+        let max_age = max_age.map(Duration::from_secs);
+        set(&options, options.full_name(), &"A".repeat(43), max_age)
     }
 
     #[test]
@@ -139,8 +172,7 @@ mod tests {
 
     #[test]
     fn less_than_a_second_is_a_second_and_no_removal() {
-        let id = SessionId::parse(&[b'A'; 43]).unwrap();
-        let cookie = set(&options("{}"), &id, Some(Duration::from_millis(1)));
+        let cookie = set(&options("{}"), "id", "A", Some(Duration::from_millis(1)));
         assert!(cookie.ends_with("; Max-Age=1"), "{cookie}");
     }
 
@@ -148,8 +180,12 @@ mod tests {
     fn debug_of_the_headers_does_not_show_the_id() {
         let mut headers = HeaderMap::new();
         let id = SessionId::parse(&[b'A'; 43]).unwrap();
-        let change = CookieChange::Set { id, max_age: None };
-        assert!(apply(&change, &options("{}"), &mut headers));
+        let value = CookieValue::Id(id);
+        let change = CookieChange::Set {
+            value,
+            max_age: None,
+        };
+        assert!(apply(&change, &options("{}"), 0, &mut headers));
         assert!(!format!("{headers:?}").contains("AAAA"));
     }
 
@@ -177,7 +213,7 @@ mod tests {
         let options = options(
             r#"{"cookie_domain":"example.org","cookie_path":"/a","same_site":"none","partitioned":true}"#,
         );
-        let removal = removal(&options);
+        let removal = removal(&options, options.full_name());
         let (start, expires) = removal.split_once("; Expires=").unwrap();
         assert_eq!(
             start,
@@ -199,7 +235,12 @@ mod tests {
         ] {
             headers.append(SET_COOKIE, HeaderValue::from_static(cookie));
         }
-        assert!(apply(&CookieChange::Remove, &options("{}"), &mut headers));
+        assert!(apply(
+            &CookieChange::Remove,
+            &options("{}"),
+            0,
+            &mut headers
+        ));
         let cookies: Vec<_> = headers.get_all(SET_COOKIE).iter().collect();
         assert_eq!(cookies[..3], ["a=1", "b=2", "__Host-id2=y"]);
         assert!(cookies[3].to_str().unwrap().starts_with("__Host-id=; "));
@@ -207,9 +248,22 @@ mod tests {
     }
 
     #[test]
+    fn no_attributes_are_longer_than_the_options_say() {
+        let longest = r#"{"cookie_domain":"example.org","cookie_path":"/a","same_site":"strict","partitioned":true}"#;
+        for (json, is_longest) in [(longest, true), ("{}", false)] {
+            let options = options(json);
+            let cookie = set(&options, "id", "A", Some(MAX_AGE_MAX));
+            let attributes = cookie.len() - "id=A".len();
+            let most = options.attributes_len_max();
+            assert!(attributes <= most, "{cookie}");
+            assert_eq!(attributes == most, is_longest, "{cookie}");
+        }
+    }
+
+    #[test]
     fn without_a_change_the_headers_are_left_alone() {
         let mut headers = HeaderMap::new();
-        assert!(!apply(&CookieChange::Keep, &options("{}"), &mut headers));
+        assert!(!apply(&CookieChange::Keep, &options("{}"), 4, &mut headers));
         assert!(headers.is_empty());
     }
 }

@@ -67,6 +67,15 @@ impl SessionId {
         BASE64URL_NOPAD.encode(&self.0)
     }
 
+    /// The bits behind the written form, for what is sealed.
+    pub(crate) const fn secret_bytes(&self) -> &[u8; SECRET_BYTES] {
+        &self.0
+    }
+
+    pub(crate) const fn from_secret_bytes(bytes: [u8; SECRET_BYTES]) -> Self {
+        Self(bytes)
+    }
+
     /// What a store sees instead of this id.
     #[must_use]
     pub fn record_id(&self) -> RecordId {

@@ -449,7 +449,7 @@ impl<S> Layer<S> for SessionLayer {
     type Service = SessionService<S>;
 
     fn layer(&self, inner: S) -> SessionService<S> {
-        if let Err(error) = self.settings.options.check() {
+        if let Err(error) = self.settings.check() {
             panic!("SessionLayer: {error}");
         }
         SessionService::new(inner, Arc::clone(&self.settings))

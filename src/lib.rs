@@ -29,7 +29,7 @@
 //! | choose cookie and expiry | [`SessionLayer`], [`SessionOptions`], [`Expiry`] |
 //! | list and end the sessions of a user | [`UserSessions`], [`StoredSession`] |
 //! | remove expired sessions | [`Sweeper`] |
-//! | choose where sessions are kept | [`MemoryStore`], `FileStore`, `SqliteStore`, `PostgresStore`, `MySqlStore`, `RedisStore`, `MemcachedStore` |
+//! | choose where sessions are kept | [`MemoryStore`], `FileStore`, `SqliteStore`, `PostgresStore`, `MySqlStore`, `RedisStore`, `MemcachedStore`, `CookieStore` |
 //! | bring a store of your own | [`SessionStore`], [`testing`](https://docs.rs/tower-keep/latest/tower_keep/testing/) |
 //! | know what can fail | [`Error`], [`ErrorKind`] |
 //!
@@ -66,6 +66,7 @@
 //! | `mysql` | | `MySqlStore`, for MySQL and MariaDB, over a pool of sqlx 0.9 |
 //! | `redis` | | `RedisStore` and `RedisCache`, over the crate redis 1.8: one server, Sentinel, Cluster; with `memory` also a near cache |
 //! | `memcached` | | `MemcachedStore` and `MemcachedCache`: one node of memcached 1.6 or several |
+//! | `cookie` | | `CookieStore`: sessions in the cookies of the client, signed or encrypted; `EncryptedStore`: any store with its data encrypted; `Keyring` |
 //! | `metrics` | | counters `tower_keep_loads_total`, and so on for creates, updates, rotates, touches, deletes, conflicts, replays, gone, store errors, expired deletes, cache hits, misses and errors; the histogram `tower_keep_commit_seconds` |
 //! | `testing` | | the module `testing`: the conformance suite, stores that count and fail, a manual clock |
 //! | `full` | | all of these |
@@ -91,10 +92,13 @@ mod error;
 mod expiry;
 mod future;
 mod id;
+#[cfg(feature = "cookie")]
+mod keyring;
 mod layer;
 mod meter;
 mod options;
 mod record;
+mod seal;
 mod service;
 mod session;
 mod store;
@@ -152,4 +156,10 @@ pub use crate::{
     sweeper::{Sweep, Sweeper, Sweeping},
     timestamp::Timestamp,
     user::UserId,
+};
+#[cfg(feature = "cookie")]
+pub use crate::{
+    backend::{CookieStore, Irrevocable, Revocable},
+    keyring::{Keyring, KeyringError},
+    stores::EncryptedStore,
 };

@@ -132,6 +132,13 @@ impl CookieOptions {
         &self.full_name
     }
 
+    /// Bytes of a `Set-Cookie` behind the value, at most.
+    pub(crate) fn attributes_len_max(&self) -> usize {
+        let domain = |domain: &String| "; Domain=".len() + domain.len();
+        let longest = "; HttpOnly; SameSite=Strict; Partitioned; Secure; Max-Age=34560000; Path=";
+        longest.len() + self.path.len() + self.domain.as_ref().map_or(0, domain)
+    }
+
     fn with_full_name(mut self) -> Self {
         let prefix = match (self.secure, &self.domain, self.path.as_str()) {
             (true, None, "/") => "__Host-",
@@ -176,7 +183,7 @@ impl fmt::Debug for CookieOptions {
 /// Options that are out of bounds or contradict each other. The text tells the mend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct OptionsError(&'static str);
+pub(crate) struct OptionsError(pub(crate) &'static str);
 
 impl SessionOptions {
     pub(crate) fn set_cookie_name(&mut self, name: &str) -> Result<(), OptionsError> {

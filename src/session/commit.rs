@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    backend::Turn,
+    backend::{Server, Side, Turn},
     error::{Error, ErrorKind},
     id::{RecordId, SessionId, WriteToken},
     meter::{CommitTimer, Event, count},
@@ -16,8 +16,9 @@ use crate::{
     record::Record,
     session::{
         decide::{Commit, Ending, decide},
+        issue::Issuer,
         settings::Settings,
-        state::{CookieChange, Draft, Origin, Plan},
+        state::{CookieChange, CookieValue, Draft, Origin, Plan},
     },
     store::{Created, Rotated, Updated},
     timestamp::Timestamp,
@@ -28,15 +29,15 @@ use crate::{
 pub(crate) struct Work {
     pub(crate) commit: Commit,
     pub(crate) plan: Plan,
-    draft: Arc<Draft>,
-    now: Timestamp,
+    pub(crate) draft: Arc<Draft>,
+    pub(crate) now: Timestamp,
 }
 
 impl Work {
     pub(crate) fn new(plan: Plan, settings: &Settings, ending: Ending) -> Self {
         let now = settings.now();
         let facts = plan.facts(&settings.options.expiry, now);
-        let fresh = || Arc::new(Draft::new(&settings.options));
+        let fresh = || Arc::new(Draft::new(settings));
         Self {
             commit: decide(facts, ending),
             draft: plan.draft.clone().unwrap_or_else(fresh),
@@ -76,8 +77,17 @@ pub(crate) enum Stored {
 /// Does the work.
 pub(crate) async fn carry_out(settings: &Settings, work: &Work) -> Result<Outcome, Error> {
     let timer = CommitTimer::start();
-    let committer = Committer { settings, work };
-    let outcome = committer.run().await;
+    let outcome = match &settings.backend.side {
+        Side::Server(server) => {
+            let committer = Committer {
+                settings,
+                server,
+                work,
+            };
+            committer.run().await
+        }
+        Side::Client(client) => Box::pin(Issuer::new(settings, client, work).run()).await,
+    };
     timer.stop();
     outcome
 }
@@ -94,6 +104,7 @@ enum Cookie {
 
 struct Committer<'a> {
     settings: &'a Settings,
+    server: &'a Server,
     work: &'a Work,
 }
 
@@ -111,7 +122,7 @@ impl Committer<'_> {
                 if self.work.plan.was_live && ended.cookie == CookieChange::Keep {
                     // Ended or rotated meanwhile: the client may have another cookie by now, which
                     // that of a new session would overwrite.
-                    return Ok(gone(self.work.plan.doomed.first()));
+                    return Ok(gone(self.work.plan.doomed.first().map(|doomed| &doomed.id)));
                 }
                 let created = self.create().await?;
                 Ok(match created.stored {
@@ -126,13 +137,16 @@ impl Committer<'_> {
     /// A touch that fails costs a tenth of the idle time at most, and the next request tries again:
     /// no reason to refuse an answer for which nothing else was to be written.
     async fn touch(&self) -> Outcome {
-        let Self { settings, work } = self;
+        let Self {
+            settings,
+            server,
+            work,
+        } = self;
         let draft = &work.draft;
         let deadline = draft.postponed(&settings.options.expiry, work.now);
         let (Some(origin), Some(deadline)) = (&draft.origin, deadline) else {
             return Outcome::unchanged();
         };
-        let server = &settings.backend.server;
         let version = origin.record.version;
         let touch = pin!(server.touch(&origin.record_id, deadline, version));
         match settings.in_time("touch", touch).await {
@@ -160,19 +174,9 @@ impl Committer<'_> {
             }
             let id = self.new_id()?;
             let record_id = id.record_id();
-            match self
-                .settings
-                .backend
-                .server
-                .create(&record_id, &record)
-                .await?
-            {
+            match self.server.create(&record_id, &record).await? {
                 Created::Done => {
-                    let origin = Origin {
-                        id,
-                        record_id,
-                        record,
-                    };
+                    let origin = Origin::new(id, record);
                     return Ok(self.live(&self.work.draft, origin, Cookie::New));
                 }
                 Created::Exists => collision(&record_id),
@@ -182,7 +186,6 @@ impl Committer<'_> {
     }
 
     async fn update(&self) -> Result<Outcome, Error> {
-        let server = &self.settings.backend.server;
         let mut writer = Writer::new(self).await?;
         for _ in 0..CONFLICT_ATTEMPTS_MAX {
             let Some(origin) = &writer.draft.origin else {
@@ -194,10 +197,8 @@ impl Committer<'_> {
             }
             let base = &origin.record;
             let record = writer.next_record()?;
-            match server
-                .update(&origin.record_id, &record, base.version)
-                .await?
-            {
+            let updated = self.server.update(&origin.record_id, &record, base.version);
+            match updated.await? {
                 Updated::Done => {
                     let cookie = match record.expires_at == base.expires_at {
                         _ if writer.draft.data.is_rule_changed() => Cookie::New,
@@ -220,7 +221,6 @@ impl Committer<'_> {
     }
 
     async fn rotate(&self) -> Result<Outcome, Error> {
-        let server = &self.settings.backend.server;
         let mut writer = Writer::new(self).await?;
         let mut id = self.new_id()?;
         let mut ids_left = ID_ATTEMPTS_MAX;
@@ -231,13 +231,9 @@ impl Committer<'_> {
             let (old, new) = (origin.record_id, id.record_id());
             let record = writer.next_record()?;
             let expected = origin.record.version;
-            match server.rotate(&old, &new, &record, expected).await? {
+            match self.server.rotate(&old, &new, &record, expected).await? {
                 Rotated::Done => {
-                    let origin = Origin {
-                        id,
-                        record_id: new,
-                        record,
-                    };
+                    let origin = Origin::new(id, record);
                     return Ok(self.live(&writer.draft, origin, Cookie::New));
                 }
                 Rotated::Conflict(newer) => Box::pin(writer.meet(newer)).await?,
@@ -259,8 +255,8 @@ impl Committer<'_> {
     /// another's, of a login that has overtaken this request.
     async fn delete(&self) -> Result<Outcome, Error> {
         let mut ended = false;
-        for id in &self.work.plan.doomed {
-            ended |= self.settings.backend.server.delete(id).await?;
+        for doomed in &self.work.plan.doomed {
+            ended |= self.server.delete(&doomed.id).await?;
         }
         Ok(Outcome {
             cookie: match ended {
@@ -285,7 +281,7 @@ impl Committer<'_> {
         let cookie = match told {
             false => CookieChange::Keep,
             true => CookieChange::Set {
-                id: origin.id.clone(),
+                value: CookieValue::Id(origin.id.clone()),
                 max_age,
             },
         };
@@ -305,7 +301,7 @@ impl Committer<'_> {
 }
 
 impl Outcome {
-    const fn unchanged() -> Self {
+    pub(crate) const fn unchanged() -> Self {
         Self {
             cookie: CookieChange::Keep,
             stored: Stored::Same,
@@ -338,7 +334,7 @@ impl<'a> Writer<'a> {
     }
 
     fn next_record(&self) -> Result<Record, Error> {
-        let Committer { settings, work } = self.committer;
+        let Committer { settings, work, .. } = self.committer;
         let token = self.committer.token()?;
         let base = match &self.draft.origin {
             Some(origin) => &origin.record,
@@ -401,7 +397,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn gone(record: Option<&RecordId>) -> Outcome {
+pub(crate) fn gone(record: Option<&RecordId>) -> Outcome {
     count(Event::Gone);
     tracing::info!(
         ?record,

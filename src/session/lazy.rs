@@ -10,9 +10,8 @@ use http::{Extensions, HeaderMap};
 use tokio::{runtime::Handle, sync::Mutex as AsyncMutex};
 
 use crate::{
-    data::{Table, parse},
-    error::{Error, ErrorKind, StoreErrorKind},
-    id::SessionId,
+    data::parse,
+    error::{Error, ErrorKind},
     options::{CookieOptions, Outage},
     session::{
         Session,
@@ -21,7 +20,7 @@ use crate::{
         detached::Detached,
         presented::Presented,
         settings::Settings,
-        state::{Access, CookieChange, Draft, Origin, Phase, State, committed},
+        state::{Access, CookieChange, Draft, Phase, State, committed},
     },
 };
 
@@ -49,7 +48,7 @@ pub struct LazySession(pub(super) Arc<Shared>);
 /// What the handles of one request share.
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
-    presented: Presented,
+    pub(super) presented: Presented,
     /// Held by the one that talks to the store for this request.
     gate: AsyncMutex<()>,
     state: Mutex<State>,
@@ -102,7 +101,7 @@ impl LazySession {
                 Err(error) if settings.options.outage == Outage::Anonymous => {
                     let kind = error.kind();
                     tracing::warn!(?kind, "serving an empty session during an outage");
-                    self.install(Draft::stand_in(&settings.options));
+                    self.install(Draft::stand_in(settings));
                 }
                 Err(error) => return Err(error),
             }
@@ -146,24 +145,31 @@ impl LazySession {
             return Ok(());
         }
         if let Some(origin) = draft.and_then(|draft| draft.origin.as_ref()) {
-            let ended = origin.record_id;
+            let ended = origin.doomed();
             state.flushed.doom(ended);
             state.flushed.was_live = true;
         } else if state.flushed.doomed.is_empty() {
             // Not loaded, or not one alone is alive: whatever the client presents is to end.
-            let name = self.0.settings.options.cookie.full_name();
-            for id in self.0.presented.candidates(name).into_iter() {
-                state.flushed.doom(id.record_id());
+            for session in self.presented_sessions() {
+                state.flushed.doom(session);
             }
         }
         if let Ok(runtime) = Handle::try_current() {
             state.flushed.runtime = Some(runtime);
         }
-        let fresh = Arc::new(Draft::new(&self.0.settings.options));
+        let fresh = Arc::new(Draft::new(&self.0.settings));
         let flushed = state.draft.replace(fresh);
         drop(state);
         drop(flushed);
         Ok(())
+    }
+
+    /// How many cookies the client has sent that only a larger session needs.
+    pub(crate) fn cookies_sent(&self) -> usize {
+        match self.0.settings.is_in_cookies() {
+            true => self.0.presented.chunks(self.cookie_options().full_name()),
+            false => 0,
+        }
     }
 
     pub(crate) fn cookie_options(&self) -> &CookieOptions {
@@ -207,58 +213,6 @@ impl LazySession {
         self.state().draft.get_or_insert_with(|| Arc::new(draft));
     }
 
-    /// Looks up what the client presents: exactly one live session, or none.
-    async fn find(&self) -> Result<Draft, Error> {
-        let options = &self.0.settings.options;
-        let mut found = None;
-        let candidates = self.0.presented.candidates(options.cookie.full_name());
-        for id in candidates.into_iter() {
-            let Some(live) = self.look_up(id).await? else {
-                continue;
-            };
-            if found.replace(live).is_some() {
-                tracing::warn!("a request presents two live sessions; neither is used");
-                return Ok(Draft::new(options));
-            }
-        }
-        Ok(match found {
-            Some((origin, table)) => Draft::loaded(origin, table, options),
-            None => Draft::new(options),
-        })
-    }
-
-    /// The record of an id, if it is alive and readable.
-    async fn look_up(&self, id: SessionId) -> Result<Option<(Origin, Table)>, Error> {
-        let settings = &*self.0.settings;
-        let record_id = id.record_id();
-        let record = match settings.backend.server.load(&record_id).await {
-            Ok(record) => record,
-            // Reported where it happened. It is no use to refuse this client for ever.
-            Err(error) if error.kind() == StoreErrorKind::Corrupt => None,
-            Err(error) => return Err(error.into()),
-        };
-        let now = settings.now();
-        // The store has looked at its own clock. Of two clocks the one that is ahead decides.
-        let Some(record) = record.filter(|record| !record.is_expired(now)) else {
-            return Ok(None);
-        };
-        match parse(&record) {
-            Ok(table) => Ok(Some((
-                Origin {
-                    id,
-                    record_id,
-                    record,
-                },
-                table,
-            ))),
-            Err(error) if error.kind() == ErrorKind::Unsupported => Err(error),
-            Err(_) => {
-                tracing::error!(record = ?record_id, "a stored session is damaged and not used");
-                Ok(None)
-            }
-        }
-    }
-
     /// Loads the session again by the id it has now.
     pub(super) async fn reload(&self) -> Result<(), Error> {
         let reload = pin!(self.reload_now());
@@ -267,7 +221,7 @@ impl LazySession {
 
     async fn reload_now(&self) -> Result<(), Error> {
         let _turn = self.0.gate.lock().await;
-        let options = &self.0.settings.options;
+        let settings = &*self.0.settings;
         let _busy = Busy::new(self);
         let (before, phase) = {
             let state = self.state();
@@ -276,12 +230,12 @@ impl LazySession {
         let draft = match before.as_deref() {
             None => self.find().await?,
             Some(draft) if draft.access == Access::ReadOnly => self.find().await?,
-            Some(draft) if draft.access == Access::Ended => Draft::ended(options),
+            Some(draft) if draft.access == Access::Ended => Draft::ended(settings),
             Some(draft) => match &draft.origin {
-                None => Draft::new(options),
-                Some(origin) => match self.look_up(origin.id.clone()).await? {
-                    Some((origin, table)) => Draft::loaded(origin, table, options),
-                    None => Draft::ended(options),
+                None => Draft::new(settings),
+                Some(origin) => match self.look_up_again(origin).await? {
+                    Some((origin, table)) => Draft::loaded(origin, table, settings),
+                    None => Draft::ended(settings),
                 },
             },
         };
@@ -335,7 +289,7 @@ impl LazySession {
             }
         } else if let Stored::Live(origin) = outcome.stored {
             // It was flushed meanwhile, and this is the session that was meant.
-            state.flushed.doom(origin.record_id);
+            state.flushed.doom(origin.doomed());
         }
         note_cookie(&mut state, outcome.cookie);
         drop(state);
@@ -351,14 +305,14 @@ impl LazySession {
 
     /// The draft to go on with after a save, if it is another.
     fn stored_draft(&self, outcome: &Outcome, work: &Work) -> Result<Option<Draft>, Error> {
-        let options = &self.0.settings.options;
+        let settings = &*self.0.settings;
         match &outcome.stored {
             Stored::Same => Ok(None),
             Stored::Live(origin) => {
                 let table = parse(&origin.record)?;
-                Ok(Some(Draft::loaded(origin.clone(), table, options)))
+                Ok(Some(Draft::loaded(origin.clone(), table, settings)))
             }
-            Stored::Nothing { gone: true } => Ok(Some(Draft::ended(options))),
+            Stored::Nothing { gone: true } => Ok(Some(Draft::ended(settings))),
             // What was flushed held nothing new, or it would have been replaced.
             Stored::Nothing { gone: false } => {
                 debug_assert_eq!(work.commit, Commit::Delete);

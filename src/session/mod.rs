@@ -3,6 +3,8 @@
 mod commit;
 mod decide;
 mod detached;
+mod find;
+mod issue;
 mod lazy;
 mod presented;
 mod pulse;
@@ -24,7 +26,7 @@ pub(crate) use self::{
     detached::Detached,
     lazy::{Closing, Committed},
     settings::Settings,
-    state::CookieChange,
+    state::{CookieChange, CookieValue},
 };
 use crate::{
     data::Replay,
@@ -389,13 +391,13 @@ impl Session {
         state.accessed = true;
         match &state.draft {
             Some(draft) => read(draft),
-            None => read(&Draft::new(&self.0.0.settings.options)),
+            None => read(&Draft::new(&self.0.0.settings)),
         }
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Draft) -> Result<T, Error>) -> Result<T, Error> {
         let mut state = self.0.state();
-        change(state.draft_mut(&self.0.0.settings.options)?)
+        change(state.draft_mut(&self.0.0.settings)?)
     }
 
     /// A change that the client has to be told of by a cookie.
@@ -407,7 +409,7 @@ impl Session {
                 "the answer has been sent, and a new id can not reach the client any more",
             ));
         }
-        Ok(change(state.draft_mut(&self.0.0.settings.options)?))
+        Ok(change(state.draft_mut(&self.0.0.settings)?))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, iter};
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
-use crate::id::SessionId;
+use crate::{backend::chunks, id::SessionId};
 
 /// The `Cookie` fields of a request, untouched until somebody asks for the session.
 #[derive(Default)]
@@ -27,14 +27,41 @@ impl Presented {
     /// The well-formed ids under a cookie name.
     pub(crate) fn candidates(&self, name: &str) -> Candidates {
         let mut candidates = Candidates::default();
-        for field in self.first.iter().chain(&self.more) {
-            for value in values(field.as_bytes(), name.as_bytes()) {
-                if let Some(id) = SessionId::parse(value) {
-                    candidates.add(id);
-                }
+        for value in self.values(name) {
+            if let Some(id) = SessionId::parse(value) {
+                candidates.add(id);
             }
         }
         candidates
+    }
+
+    /// The first few different tokens under a cookie name, each put together from its cookies.
+    pub(crate) fn tokens(&self, name: &str) -> Vec<Vec<u8>> {
+        let names: Vec<_> = (0..chunks::CHUNKS_MAX)
+            .map(|index| chunks::name(name, index))
+            .collect();
+        let mut firsts: Vec<&[u8]> = Vec::new();
+        for value in self.values(name) {
+            if firsts.len() < CANDIDATES_MAX && !firsts.contains(&value) {
+                firsts.push(value);
+            }
+        }
+        let join = |first| chunks::join(first, |index| self.values(&names[index]));
+        firsts.into_iter().filter_map(join).collect()
+    }
+
+    /// Behind which place no cookie of a session in several has been sent.
+    pub(crate) fn chunks(&self, name: &str) -> usize {
+        let sent = |index: &usize| self.values(&chunks::name(name, *index)).next().is_some();
+        (0..chunks::CHUNKS_MAX)
+            .rev()
+            .find(sent)
+            .map_or(0, |last| last + 1)
+    }
+
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let fields = self.first.iter().chain(&self.more);
+        fields.flat_map(|field| values(field.as_bytes(), name.as_bytes()))
     }
 }
 

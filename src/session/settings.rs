@@ -17,12 +17,12 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
-    backend::{Backend, Queues},
+    backend::{Backend, Queues, Side},
     clock::{Clock, SystemClock},
     error::{Error, ErrorKind},
     id::{RandomSource, SystemRandom},
     meter::{Event, count},
-    options::SessionOptions,
+    options::{OptionsError, SessionOptions},
     session::pulse::Pulse,
     timestamp::Timestamp,
 };
@@ -61,6 +61,34 @@ impl Settings {
         self.clock.now().into()
     }
 
+    pub(crate) const fn is_in_cookies(&self) -> bool {
+        matches!(self.backend.side, Side::Client(_))
+    }
+
+    /// What contradicts itself, or leaves no room.
+    pub(crate) fn check(&self) -> Result<(), OptionsError> {
+        self.options.check()?;
+        match &self.backend.side {
+            Side::Client(client)
+                if client.data_bytes_max(&self.options.cookie) < COOKIE_DATA_BYTES_MIN =>
+            {
+                Err(OptionsError(
+                    "the cookie's path and domain leave no room for a session in the cookie: shorten them",
+                ))
+            }
+            Side::Client(_) | Side::Server(_) => Ok(()),
+        }
+    }
+
+    /// Bytes of data that a session can have at most.
+    pub(crate) fn data_bytes_max(&self) -> usize {
+        let limit = self.options.limits.record_bytes_max;
+        match &self.backend.side {
+            Side::Server(_) => limit,
+            Side::Client(client) => limit.min(client.data_bytes_max(&self.options.cookie)),
+        }
+    }
+
     /// Waits for the store no longer than the layer's store timeout.
     ///
     /// The time runs from when the store has not answered at once, so that no timer is made for one
@@ -89,6 +117,9 @@ impl Settings {
         })
     }
 }
+
+/// Less is no use to an application.
+const COOKIE_DATA_BYTES_MIN: usize = 1024;
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
 use crate::{
+    backend::Token,
     data::{Data, Table, parse},
     error::{Error, ErrorKind},
     expiry::ExpiryPolicy,
     id::{RecordId, SessionId, WriteToken},
-    options::SessionOptions,
     record::{Record, Version},
-    session::decide::Facts,
+    session::{decide::Facts, settings::Settings},
     timestamp::Timestamp,
     user::UserId,
 };
@@ -34,24 +34,32 @@ pub(crate) struct State {
 /// What `flush` has asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Flushed {
-    /// The records to end.
-    pub(crate) doomed: Vec<RecordId>,
+    /// The sessions to end.
+    pub(crate) doomed: Vec<Doomed>,
     /// Whether one of them was loaded, and alive.
     pub(crate) was_live: bool,
     /// Where to end them if the request is dropped outside of its runtime.
     pub(crate) runtime: Option<Handle>,
 }
 
+/// A session that is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Doomed {
+    pub(crate) id: RecordId,
+    /// When it would have died anyway, however much it was used, as far as that is known.
+    pub(crate) until: Timestamp,
+}
+
 impl Flushed {
-    pub(crate) fn doom(&mut self, record: RecordId) {
-        if !self.doomed.contains(&record) {
-            self.doomed.push(record);
+    pub(crate) fn doom(&mut self, session: Doomed) {
+        if !self.doomed.contains(&session) {
+            self.doomed.push(session);
         }
     }
 
     /// Forgets those that have been ended.
-    pub(crate) fn done(&mut self, ended: &[RecordId]) {
-        self.doomed.retain(|record| !ended.contains(record));
+    pub(crate) fn done(&mut self, ended: &[Doomed]) {
+        self.doomed.retain(|session| !ended.contains(session));
         self.was_live &= !self.doomed.is_empty();
     }
 }
@@ -60,7 +68,7 @@ impl Flushed {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) draft: Option<Arc<Draft>>,
-    pub(crate) doomed: Vec<RecordId>,
+    pub(crate) doomed: Vec<Doomed>,
     pub(crate) was_live: bool,
 }
 
@@ -82,11 +90,20 @@ pub(crate) enum CookieChange {
     #[default]
     Keep,
     Set {
-        id: SessionId,
+        value: CookieValue,
         /// `None` for a cookie that ends with the browser.
         max_age: Option<Duration>,
     },
     Remove,
+}
+
+/// What a cookie brings back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CookieValue {
+    /// By which the session is found in the store.
+    Id(SessionId),
+    /// The session itself.
+    Token(Token),
 }
 
 /// The session as this request sees it: what was stored, and what is to be.
@@ -117,13 +134,39 @@ pub(crate) struct Origin {
     pub(crate) id: SessionId,
     pub(crate) record_id: RecordId,
     pub(crate) record: Record,
+    /// Sealed with a retired key: it is to be written again although nothing has changed.
+    pub(crate) outdated: bool,
+}
+
+impl Origin {
+    pub(crate) fn new(id: SessionId, record: Record) -> Self {
+        Self {
+            record_id: id.record_id(),
+            id,
+            record,
+            outdated: false,
+        }
+    }
+
+    pub(crate) fn doomed(&self) -> Doomed {
+        Doomed {
+            id: self.record_id,
+            until: self.record.absolute_deadline,
+        }
+    }
 }
 
 impl State {
     /// The draft to change, if it may be changed.
-    pub(crate) fn draft_mut(&mut self, options: &SessionOptions) -> Result<&mut Draft, Error> {
+    pub(crate) fn draft_mut(&mut self, settings: &Settings) -> Result<&mut Draft, Error> {
         if self.phase == Phase::Committed {
             return Err(committed());
+        }
+        if self.phase == Phase::Reopened && settings.is_in_cookies() {
+            return Err(Error::new(
+                ErrorKind::Committed,
+                "the answer has been sent, and the session is in a cookie, which can not be set any more",
+            ));
         }
         if self.busy {
             return Err(Error::new(
@@ -134,7 +177,7 @@ impl State {
         self.accessed = true;
         let draft = self
             .draft
-            .get_or_insert_with(|| Arc::new(Draft::new(options)));
+            .get_or_insert_with(|| Arc::new(Draft::new(settings)));
         let ended = self.phase == Phase::Reopened && draft.origin.is_none();
         match draft.access {
             Access::ReadOnly => Err(Error::new(
@@ -173,17 +216,17 @@ impl Plan {
             rotate: draft.rotate,
             changed: draft.data.is_changed(),
             filled: draft.user().is_some() || !draft.data.is_empty(),
-            due: draft.postponed(policy, now).is_some(),
+            due: draft.is_outdated() || draft.postponed(policy, now).is_some(),
         }
     }
 }
 
 impl Draft {
     /// A session that holds nothing.
-    pub(crate) fn new(options: &SessionOptions) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             origin: None,
-            data: Data::new(Table::empty(), options.limits.record_bytes_max),
+            data: Data::new(Table::empty(), settings.data_bytes_max()),
             login: None,
             rotate: false,
             access: Access::Full,
@@ -191,28 +234,32 @@ impl Draft {
     }
 
     /// Stands in for a session that could not be loaded.
-    pub(crate) fn stand_in(options: &SessionOptions) -> Self {
+    pub(crate) fn stand_in(settings: &Settings) -> Self {
         Self {
             access: Access::ReadOnly,
-            ..Self::new(options)
+            ..Self::new(settings)
         }
     }
 
     /// What is left of a session that was ended elsewhere.
-    pub(crate) fn ended(options: &SessionOptions) -> Self {
+    pub(crate) fn ended(settings: &Settings) -> Self {
         Self {
             access: Access::Ended,
-            ..Self::new(options)
+            ..Self::new(settings)
         }
     }
 
     /// A session as it is stored.
-    pub(crate) fn loaded(origin: Origin, table: Table, options: &SessionOptions) -> Self {
+    pub(crate) fn loaded(origin: Origin, table: Table, settings: &Settings) -> Self {
         Self {
-            data: Data::new(table, options.limits.record_bytes_max),
+            data: Data::new(table, settings.data_bytes_max()),
             origin: Some(origin),
-            ..Self::new(options)
+            ..Self::new(settings)
         }
+    }
+
+    fn is_outdated(&self) -> bool {
+        self.origin.as_ref().is_some_and(|origin| origin.outdated)
     }
 
     pub(crate) fn user(&self) -> Option<&UserId> {

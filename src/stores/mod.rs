@@ -1,6 +1,8 @@
 //! The stores that come with the crate.
 
 mod cached;
+#[cfg(feature = "cookie")]
+mod encrypted;
 #[cfg(all(feature = "file", unix))]
 mod file;
 #[cfg(any(feature = "memcached", feature = "redis"))]
@@ -31,6 +33,8 @@ mod sql;
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisCache, RedisStore};
 pub use cached::CachedStore;
+#[cfg(feature = "cookie")]
+pub use encrypted::EncryptedStore;
 #[cfg(all(feature = "file", unix))]
 pub use file::FileStore;
 #[cfg(feature = "memcached")]

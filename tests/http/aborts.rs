@@ -7,9 +7,9 @@ use std::sync::{
 
 use axum::routing::get;
 use tokio::task::JoinSet;
-use tower_keep::{Error, Session, SessionLayer, SessionStore};
+use tower_keep::{Error, Session, SessionStore};
 
-use crate::support::{Browser, TestStore, WatchedStore, abandon_after, router};
+use crate::support::{Browser, TestStore, WatchedStore, abandon_after, layer_over, router};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn after_10_000_random_aborts_nobody_has_seen_anothers_data_and_all_works() {
@@ -24,7 +24,7 @@ const POLLS_MAX: u64 = 12;
 
 async fn ten_thousand(store: impl SessionStore) {
     let store = WatchedStore::new(&Arc::new(store), 1);
-    let layer = SessionLayer::new(store.clone());
+    let layer = layer_over(store.clone());
     let crowd = Crowd::new(&Browser::new(
         &router().route("/see", get(see)).layer(layer.clone()),
     ));

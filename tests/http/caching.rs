@@ -14,13 +14,13 @@ use http::{
     header::{CACHE_CONTROL, VARY},
 };
 use tower_keep::{
-    LazySession, Session, SessionLayer,
+    LazySession, Session,
     testing::{Fault, FaultyStore},
 };
 
 use crate::{
     counted::{Counted, NONE, browser_at, cookie, loads, unknown_id},
-    support::{Answer, Browser, TestStore, app, router},
+    support::{Answer, Browser, TestStore, app, layer_over, router},
 };
 
 const WISHED_VARY: HeaderName = HeaderName::from_static("x-wished-vary");
@@ -149,7 +149,7 @@ async fn every_answer_that_a_session_had_part_in_varies_by_cookie() {
 #[tokio::test]
 async fn an_answer_without_its_session_because_of_an_outage_varies_by_cookie_too() {
     let store = Arc::new(FaultyStore::new(TestStore::new()));
-    let mut browser = Browser::new(&app(SessionLayer::new(Arc::clone(&store))));
+    let mut browser = Browser::new(&app(layer_over(Arc::clone(&store))));
     browser.post("/put/color/red").await.assert_ok();
     store.inject(Fault::Fail);
     for answer in [
@@ -193,8 +193,8 @@ async fn what_the_handler_says_of_vary_is_kept_and_cookie_is_in_it_once() {
 
 #[tokio::test]
 async fn behind_two_layers_cookie_is_in_vary_once_and_one_cookie_is_set() {
-    let outer = SessionLayer::new(TestStore::new()).with_cookie_name("outer");
-    let app = app(SessionLayer::new(TestStore::new())).layer(outer);
+    let outer = layer_over(TestStore::new()).with_cookie_name("outer");
+    let app = app(layer_over(TestStore::new())).layer(outer);
     let answer = Browser::new(&app).post("/put/color/red").await.assert_ok();
     assert_eq!(answer.header("vary"), Some("Cookie"));
     assert!(answer.the_cookie().starts_with("__Host-id="));

@@ -21,7 +21,7 @@ use tower_keep::{
     UserId, testing::ManualClock,
 };
 
-use crate::support::{Browser, TestStore, WatchedStore, abandon_after, router, yields};
+use crate::support::{Browser, TestStore, WatchedStore, abandon_after, layer_over, router, yields};
 
 #[tokio::test]
 async fn a_read_dropped_at_any_poll_changes_nothing() {
@@ -101,7 +101,7 @@ impl<S: SessionStore> Scene<S> {
     async fn new(store: &Arc<S>, login: bool) -> Self {
         let store = WatchedStore::new(store, 2);
         let clock = ManualClock::new();
-        let layer = SessionLayer::new(store.clone())
+        let layer = layer_over(store.clone())
             .with_clock(clock.clone())
             .with_idle_timeout(Duration::from_secs(60 * 60));
         let progress = Progress::default();
@@ -263,7 +263,7 @@ fn a_logout_of_a_request_that_is_dropped_outside_of_the_runtime_takes_effect() {
     for load in [false, true] {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let store = MemoryStore::new();
-        let layer = SessionLayer::new(store.clone());
+        let layer = layer_over(store.clone());
         let handler = move |lazy: LazySession| async move {
             if load {
                 lazy.load().await.unwrap();

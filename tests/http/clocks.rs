@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tower_keep::{SessionLayer, testing::ManualClock};
+use tower_keep::testing::ManualClock;
 
-use crate::support::{Browser, TestStore, app};
+use crate::support::{Browser, TestStore, app, layer_over};
 
 const SKEW: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(600);
@@ -28,7 +28,7 @@ impl Nodes {
         stores.advance(store_ahead);
         let store = TestStore::new().with_clock(stores.clone());
         let node = |clock: &ManualClock| {
-            let layer = SessionLayer::new(store.clone())
+            let layer = layer_over(store.clone())
                 .with_clock(clock.clone())
                 .with_idle_timeout(IDLE)
                 .with_absolute_timeout(ABSOLUTE);

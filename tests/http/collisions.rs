@@ -7,11 +7,11 @@ use std::{
 
 use axum::{Router, routing::post};
 use tower_keep::{
-    RandomError, RandomSource, Session, SessionLayer, SystemRandom,
+    RandomError, RandomSource, Session, SystemRandom,
     testing::{CountingStore, Counts},
 };
 
-use crate::support::{Browser, TestStore, app};
+use crate::support::{Browser, TestStore, app, layer_over};
 
 /// Gives out ids that consist of one byte, in the order of a script; its last one for ever.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Scene {
     async fn new() -> Self {
         let store = Arc::new(CountingStore::new(TestStore::new()));
         let random = Arc::new(Scripted(Mutex::new([1, 2, 3].into())));
-        let layer = SessionLayer::new(Arc::clone(&store)).with_random_source(Arc::clone(&random));
+        let layer = layer_over(Arc::clone(&store)).with_random_source(Arc::clone(&random));
         let app = app(layer);
         let (mut victim, mut client) = (Browser::new(&app), Browser::new(&app));
         victim.post("/login/victim").await.assert_ok();
@@ -139,7 +139,7 @@ async fn a_rotation_for_which_every_id_is_taken_is_an_error_and_the_old_id_goes_
 async fn an_explicit_save_without_an_unused_id_is_an_error_and_stores_nothing() {
     let random = Scripted(Mutex::new([1].into()));
     let store = TestStore::new();
-    let layer = SessionLayer::new(store.clone()).with_random_source(random);
+    let layer = layer_over(store.clone()).with_random_source(random);
     let save = async |session: Session| {
         session.insert("secret", "mine").unwrap();
         let saved = session.save().await.map_err(|error| error.kind());

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::routing::post;
-use tower_keep::{Session, SessionLayer, SessionStore, testing::ManualClock};
+use tower_keep::{Session, SessionStore, testing::ManualClock};
 
 use crate::support::{
-    Answer, Browser, Gate, TestStore, WatchedStore, post_meanwhile, router, yields,
+    Answer, Browser, Gate, TestStore, WatchedStore, layer_over, post_meanwhile, router, yields,
 };
 
 #[tokio::test]
@@ -63,7 +63,7 @@ impl<S: SessionStore> Scene<S> {
         let store = WatchedStore::new(inner, 3);
         // Later advanced so far that the session's deadline is to be written again.
         let clock = ManualClock::new();
-        let layer = SessionLayer::new(store.clone())
+        let layer = layer_over(store.clone())
             .with_clock(clock.clone())
             .with_idle_timeout(Duration::from_secs(60 * 60));
         let gate = Gate::new();

@@ -7,9 +7,9 @@ use axum::{
     middleware::{Next, from_fn},
 };
 use tokio::{task::JoinSet, time::sleep};
-use tower_keep::{SessionLayer, SessionStore};
+use tower_keep::SessionStore;
 
-use crate::support::{Browser, TestStore, router};
+use crate::support::{Browser, TestStore, layer_over, router};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_64_clients_that_write_a_key_each_every_last_value_stays() {
@@ -54,7 +54,7 @@ async fn hammer(store: impl SessionStore, path: fn(usize, usize) -> String) -> B
             sleep(Duration::from_millis(2)).await;
             response
         }))
-        .layer(SessionLayer::new(store));
+        .layer(layer_over(store));
     let mut browser = Browser::new(&app);
     browser.post("/put/start/here").await.assert_ok();
     let mut clients = JoinSet::new();

@@ -17,7 +17,7 @@ use tower_keep::{
 use crate::{
     counted::{Counted, NAME, NONE, cookie},
     slow::Door,
-    support::{Browser, TestStore, app, router},
+    support::{Browser, TestStore, app, layer_over, router},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -111,7 +111,7 @@ const IMPOSSIBLE: [(Edit, &str); 21] = [
 #[tokio::test]
 async fn impossible_options_panic_when_the_layer_is_built_and_tell_the_mend() {
     for (index, (edit, mend)) in IMPOSSIBLE.into_iter().enumerate() {
-        let build = || drop(edit(SessionLayer::new(TestStore::new())).layer(()));
+        let build = || drop(edit(layer_over(TestStore::new())).layer(()));
         let panic = catch_unwind(AssertUnwindSafe(build)).expect_err(mend);
         let text = panic.downcast::<String>().unwrap();
         assert!(text.starts_with("SessionLayer: "), "{index}: {text}");
@@ -130,7 +130,7 @@ async fn possible_options_next_to_the_impossible_ones_build() {
         |l| l.with_touch_after(Duration::ZERO),
     ];
     for edit in possible {
-        drop(edit(SessionLayer::new(TestStore::new())).layer(()));
+        drop(edit(layer_over(TestStore::new())).layer(()));
     }
 }
 

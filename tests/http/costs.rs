@@ -3,19 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, header::COOKIE};
-use tower_keep::{
-    SessionLayer,
-    testing::{CountingStore, Counts, ManualClock},
-};
+use tower_keep::testing::{CountingStore, Counts, ManualClock};
 
-use crate::support::{Browser, TestStore, app};
+use crate::support::{Browser, TestStore, app, layer_over};
 
 /// A client with a session that holds `cart` and `n`, whose calls are counted from here on.
 async fn scene() -> (Arc<CountingStore<TestStore>>, ManualClock, Browser) {
     let clock = ManualClock::new();
     let memory = TestStore::new().with_clock(clock.clone());
     let store = Arc::new(CountingStore::new(memory));
-    let layer = SessionLayer::new(Arc::clone(&store))
+    let layer = layer_over(Arc::clone(&store))
         .with_clock(clock.clone())
         .with_idle_timeout(Duration::from_secs(1000));
     let mut browser = Browser::new(&app(layer));

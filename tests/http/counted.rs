@@ -9,7 +9,7 @@ use tower_keep::{
     testing::{CountingStore, Counts, ManualClock},
 };
 
-use crate::support::{Browser, TestStore, Transport, app, router};
+use crate::support::{Browser, TestStore, Transport, app, layer_over, router};
 
 /// The default name of the cookie.
 pub(crate) const NAME: &str = "__Host-id";
@@ -50,7 +50,7 @@ impl Counted {
         let clock = ManualClock::new();
         let store = TestStore::new().with_clock(clock.clone());
         let store = Arc::new(CountingStore::new(store));
-        let layer = SessionLayer::new(Arc::clone(&store)).with_clock(clock.clone());
+        let layer = layer_over(Arc::clone(&store)).with_clock(clock.clone());
         let layer = options(layer);
         Self {
             app: router.layer(layer.clone()),

@@ -10,15 +10,17 @@ use axum::{Router, extract::State, routing::post};
 use http::StatusCode;
 use tokio::sync::oneshot;
 use tower_keep::{
-    Created, ErrorKind, Record, RecordId, Rotated, Session, SessionLayer, SessionStore, StoreError,
+    Created, ErrorKind, Record, RecordId, Rotated, Session, SessionStore, StoreError,
     StoreErrorKind, Timestamp, Updated, Version,
     testing::{Fault, FaultyStore, Operation},
 };
 
-use crate::support::{Browser, Gate, TestStore, WatchedStore, post_meanwhile, router, yields};
+use crate::support::{
+    Browser, Gate, TestStore, WatchedStore, layer_over, post_meanwhile, router, yields,
+};
 
 fn app_with(route: Router, store: impl SessionStore) -> Router {
-    route.merge(router()).layer(SessionLayer::new(store))
+    route.merge(router()).layer(layer_over(store))
 }
 
 #[tokio::test]

@@ -4,11 +4,11 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::{select, sync::oneshot, task::JoinSet};
 use tower_keep::{
-    SessionLayer, SessionStore,
+    SessionStore,
     testing::{Fault, FaultyStore, Operation},
 };
 
-use crate::support::{Browser, TestStore, WatchedStore, app, yields};
+use crate::support::{Browser, TestStore, WatchedStore, app, layer_over, yields};
 
 #[tokio::test]
 async fn drain_waits_for_the_commit_of_a_request_that_nobody_waits_for() {
@@ -22,7 +22,7 @@ async fn after_a_shutdown_and_a_drain_every_answer_that_was_given_is_in_the_stor
 
 async fn waits_for_an_abandoned_commit(store: impl SessionStore) {
     let store = WatchedStore::new(&Arc::new(store), 2);
-    let layer = SessionLayer::new(store.clone());
+    let layer = layer_over(store.clone());
     let app = app(layer.clone());
     layer.drain().await; // nothing to wait for
 
@@ -52,7 +52,7 @@ async fn waits_for_an_abandoned_commit(store: impl SessionStore) {
 
 async fn acknowledged_answers_are_stored(store: impl SessionStore) {
     let store = WatchedStore::new(&Arc::new(store), 5);
-    let layer = SessionLayer::new(store.clone());
+    let layer = layer_over(store.clone());
     let app = app(layer.clone());
     let mut browser = Browser::new(&app);
     browser.post("/put/start/here").await.assert_ok();
@@ -120,7 +120,7 @@ async fn count_until_refused(
 #[tokio::test(start_paused = true)]
 async fn drain_does_not_wait_longer_than_the_store_timeout_for_a_store_that_hangs() {
     let store = Arc::new(FaultyStore::new(TestStore::new()));
-    let layer = SessionLayer::new(Arc::clone(&store)).with_store_timeout(Duration::from_secs(2));
+    let layer = layer_over(Arc::clone(&store)).with_store_timeout(Duration::from_secs(2));
     store.inject(Fault::Hang);
     let mut browser = Browser::new(&app(layer.clone()));
     let request = tokio::spawn(async move { browser.post("/count/n").await });
@@ -137,7 +137,7 @@ async fn drain_does_not_wait_longer_than_the_store_timeout_for_a_store_that_hang
 #[tokio::test]
 async fn drain_of_one_clone_of_a_layer_waits_for_the_commits_of_all() {
     let store = WatchedStore::new(&Arc::new(TestStore::new()), 2);
-    let layer = SessionLayer::new(store.clone());
+    let layer = layer_over(store.clone());
     let other = layer.clone().with_cookie_name("other");
     store.hold(Operation::Create);
     let mut browser = Browser::new(&app(other));

@@ -15,11 +15,11 @@ use axum::{
 };
 use tokio::{runtime::Builder, task::JoinSet};
 use tower_keep::{
-    Error, LazySession, Session, SessionLayer,
+    Error, LazySession, Session,
     testing::{CountingStore, Counts},
 };
 
-use crate::support::{Browser, TestStore, WatchedStore, app, router};
+use crate::support::{Browser, TestStore, WatchedStore, app, layer_over, router};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn clones_that_change_a_session_in_parallel_lose_nothing_and_commit_once() {
@@ -42,7 +42,7 @@ async fn clones_that_change_a_session_in_parallel_lose_nothing_and_commit_once()
     };
     let store = Arc::new(CountingStore::new(TestStore::new()));
     let app = router().route("/", post(handler));
-    let mut browser = Browser::new(&app.layer(SessionLayer::new(Arc::clone(&store))));
+    let mut browser = Browser::new(&app.layer(layer_over(Arc::clone(&store))));
     browser.post("/").await.assert_ok().the_cookie();
     assert_eq!(store.take().total(), 1);
     assert_eq!(
@@ -62,7 +62,7 @@ async fn clones_that_load_at_the_same_time_load_once() {
     let counting = Arc::new(CountingStore::new(TestStore::new()));
     let store = WatchedStore::new(&counting, 3);
     let app = router().route("/", post(handler));
-    let mut browser = Browser::new(&app.layer(SessionLayer::new(store)));
+    let mut browser = Browser::new(&app.layer(layer_over(store)));
     browser.post("/put/c/3").await.assert_ok();
     counting.take();
     assert_eq!(browser.post("/").await.assert_ok().body, "3");
@@ -84,7 +84,7 @@ async fn clones_that_save_at_the_same_time_create_one_session() {
     };
     let store = WatchedStore::new(&Arc::new(TestStore::new()), 3);
     let app = router().route("/", post(handler));
-    let mut browser = Browser::new(&app.layer(SessionLayer::new(store.clone())));
+    let mut browser = Browser::new(&app.layer(layer_over(store.clone())));
     browser.post("/").await.assert_ok().the_cookie();
     assert_eq!(store.live().await.len(), 1);
     assert_eq!(browser.get("/dump").await.body, r#"{"a":1}"#);
@@ -100,7 +100,7 @@ async fn a_flush_while_a_clone_loads_ends_the_session() {
     };
     let store = WatchedStore::new(&Arc::new(TestStore::new()), 3);
     let app = router().route("/", post(handler));
-    let mut browser = Browser::new(&app.layer(SessionLayer::new(store.clone())));
+    let mut browser = Browser::new(&app.layer(layer_over(store.clone())));
     browser.post("/put/a/1").await.assert_ok();
     assert_eq!(browser.post("/").await.assert_ok().body, "true");
     assert_eq!(store.live().await, []);
@@ -111,8 +111,8 @@ async fn a_flush_while_a_clone_loads_ends_the_session() {
 async fn of_two_nested_layers_the_inner_one_serves_and_the_outer_one_costs_nothing() {
     let [inner, outer] = [(); 2].map(|()| Arc::new(CountingStore::new(TestStore::new())));
     for outer_name in ["id", "outer"] {
-        let app = app(SessionLayer::new(Arc::clone(&inner)))
-            .layer(SessionLayer::new(Arc::clone(&outer)).with_cookie_name(outer_name));
+        let app = app(layer_over(Arc::clone(&inner)))
+            .layer(layer_over(Arc::clone(&outer)).with_cookie_name(outer_name));
         let mut browser = Browser::new(&app);
         let answer = browser.post("/count/n").await.assert_ok();
         assert!(answer.the_cookie().starts_with("__Host-id="));
@@ -135,9 +135,9 @@ async fn of_two_nested_layers_with_names_of_their_own_both_are_usable_side_by_si
         next.run(request).await
     }
     let [inner, outer] = [(); 2].map(|()| TestStore::new());
-    let app = app(SessionLayer::new(inner.clone()))
+    let app = app(layer_over(inner.clone()))
         .layer(from_fn(visit))
-        .layer(SessionLayer::new(outer.clone()).with_cookie_name("outer"));
+        .layer(layer_over(outer.clone()).with_cookie_name("outer"));
     let mut browser = Browser::new(&app);
     let answer = browser.post("/count/n").await.assert_ok();
     assert_eq!(answer.set_cookies().len(), 2);
@@ -157,7 +157,7 @@ fn assert_ends(what: &str, change: fn(&Session) -> Result<(), Error>) {
         runtime.block_on(async move {
             let handler = move |session: Session| async move { change(&session) };
             let app = router().route("/", post(handler));
-            let mut browser = Browser::new(&app.layer(SessionLayer::new(TestStore::new())));
+            let mut browser = Browser::new(&app.layer(layer_over(TestStore::new())));
             for _ in 0..2 {
                 browser.post("/").await.assert_ok();
             }

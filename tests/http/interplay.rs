@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use axum::{Router, extract::Path, routing::post};
-use tower_keep::{Error, ErrorKind, Session, SessionLayer};
+use tower_keep::{Error, ErrorKind, Session};
 
-use crate::support::{Browser, Gate, TestStore, WatchedStore, post_meanwhile, router, yields};
+use crate::support::{
+    Browser, Gate, TestStore, WatchedStore, layer_over, post_meanwhile, router, yields,
+};
 
 /// More steps than a save or a reload over the store of these tests takes.
 const STEPS: usize = 12;
@@ -17,9 +19,7 @@ fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {
 /// A browser at an application with one more route, over a store that works in small steps.
 fn scene(routes: Router) -> (WatchedStore<TestStore>, Browser) {
     let store = WatchedStore::new(&Arc::new(TestStore::new()), 3);
-    let app = router()
-        .merge(routes)
-        .layer(SessionLayer::new(store.clone()));
+    let app = router().merge(routes).layer(layer_over(store.clone()));
     (store, Browser::new(&app))
 }
 
@@ -160,7 +160,7 @@ async fn after_gone(meanwhile: &str, then: fn(&Session)) -> (TestStore, Browser)
     };
     let store = TestStore::new();
     let app = router().route("/late", post(handler));
-    let mut browser = Browser::new(&app.layer(SessionLayer::new(store.clone())));
+    let mut browser = Browser::new(&app.layer(layer_over(store.clone())));
     browser.post("/put/cart/full").await.assert_ok();
     let late = post_meanwhile(&browser, "/late");
     gate.arrived(1).await;

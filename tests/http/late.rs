@@ -16,11 +16,11 @@ use axum::{
 };
 use http_body::Frame;
 use tokio::sync::{mpsc, oneshot};
-use tower_keep::{
-    Error, ErrorKind, Expiry, LazySession, Session, SessionLayer, testing::Operation,
-};
+use tower_keep::{Error, ErrorKind, Expiry, LazySession, Session, testing::Operation};
 
-use crate::support::{Browser, TestStore, WatchedStore, post_meanwhile, router, yields};
+use crate::support::{
+    Browser, TestStore, WatchedStore, layer_over, post_meanwhile, router, yields,
+};
 
 /// A body that does some work when it is read, long after its headers, and consists of the result.
 struct Stream(Option<Pin<Box<dyn Future<Output = String> + Send>>>);
@@ -57,7 +57,7 @@ fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {
 }
 
 fn browser(store: &TestStore, app: Router) -> Browser {
-    Browser::new(&app.layer(SessionLayer::new(store.clone())))
+    Browser::new(&app.layer(layer_over(store.clone())))
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn a_stream_over_http_that_reloads_changes_and_saves_is_stored() {
         })
     };
     let app = router().route("/stream", post(handler));
-    let app = app.layer(SessionLayer::new(TestStore::new()));
+    let app = app.layer(layer_over(TestStore::new()));
     let mut browser = Browser::over_http(&app).await;
     browser.post("/login/alice").await.assert_ok();
     assert_eq!(browser.post("/stream").await.assert_ok().body, "done");
@@ -302,7 +302,7 @@ async fn reload_during_commit(late: fn(&Session)) -> (Browser, WatchedStore<Test
         *keep.lock().unwrap() = Some(session);
     };
     let store = WatchedStore::new(&Arc::new(TestStore::new()), 1);
-    let layer = SessionLayer::new(store.clone());
+    let layer = layer_over(store.clone());
     let app = router().route("/early", post(handler)).layer(layer);
     let mut browser = Browser::new(&app);
     browser.post("/login/alice").await.assert_ok();

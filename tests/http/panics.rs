@@ -15,9 +15,9 @@ use axum::{
     routing::post,
 };
 use http::StatusCode;
-use tower_keep::{Error, Session, SessionLayer};
+use tower_keep::{Error, Session};
 
-use crate::support::{Browser, Gate, TestStore, post_meanwhile, router};
+use crate::support::{Browser, Gate, TestStore, layer_over, post_meanwhile, router};
 
 /// Outside of the layer: a panic becomes a 500.
 async fn catch(request: Request, next: Next) -> Response {
@@ -53,7 +53,7 @@ fn scene() -> (Gate, TestStore, Browser) {
         .route("/replay", post(panicking_replay));
     let app = gate
         .behind(routes)
-        .layer(SessionLayer::new(store.clone()))
+        .layer(layer_over(store.clone()))
         .layer(from_fn(catch));
     let browser = Browser::new(&app);
     (gate, store, browser)

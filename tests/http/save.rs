@@ -8,12 +8,12 @@ use std::sync::{
 use axum::{Router, routing::post};
 use http::StatusCode;
 use tower_keep::{
-    Conflict, Error, ErrorKind, LazySession, Session, SessionLayer,
+    Conflict, Error, ErrorKind, LazySession, Session,
     testing::{CountingStore, Fault, FaultyStore, Operation},
 };
 
 use crate::support::{
-    Browser, Gate, TestStore, WatchedStore, abandon_after, post_meanwhile, router,
+    Browser, Gate, TestStore, WatchedStore, abandon_after, layer_over, post_meanwhile, router,
 };
 
 const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
@@ -31,7 +31,7 @@ async fn what_was_saved_stays_when_the_handler_then_fails_and_the_new_id_reaches
         Ok::<_, Error>(FAILED)
     };
     let app = router().route("/order", post(handler));
-    let app = app.layer(SessionLayer::new(TestStore::new()));
+    let app = app.layer(layer_over(TestStore::new()));
     let mut browser = Browser::new(&app);
     let answer = browser.post("/order").await;
     assert_eq!(answer.status, FAILED);
@@ -50,7 +50,7 @@ async fn a_login_that_was_saved_reaches_the_client_with_a_500_and_the_old_id_is_
     };
     let store = TestStore::new();
     let app = router().route("/in", post(handler));
-    let mut browser = Browser::new(&app.layer(SessionLayer::new(store.clone())));
+    let mut browser = Browser::new(&app.layer(layer_over(store.clone())));
     browser.post("/put/cart/full").await.assert_ok();
     let mut old = browser.clone();
     let answer = browser.post("/in").await;
@@ -78,7 +78,7 @@ async fn a_logout_that_was_saved_removes_the_cookie_once_and_what_follows_is_a_n
     let app = router()
         .route("/out", post(handler))
         .route("/anew", post(anew))
-        .layer(SessionLayer::new(store.clone()));
+        .layer(layer_over(store.clone()));
     let mut browser = Browser::new(&app);
     browser.post("/login/alice").await.assert_ok();
     let removal = browser.post("/out").await.the_cookie();
@@ -108,7 +108,7 @@ async fn changes_after_a_save_are_committed_with_the_answer_and_one_cookie_is_se
     };
     let store = Arc::new(CountingStore::new(TestStore::new()));
     let app = router().route("/steps", post(handler));
-    let mut browser = Browser::new(&app.layer(SessionLayer::new(Arc::clone(&store))));
+    let mut browser = Browser::new(&app.layer(layer_over(Arc::clone(&store))));
     browser.post("/steps").await.assert_ok().the_cookie();
     let calls = store.take();
     let by_kind = (calls.create, calls.rotate, calls.update, calls.total());
@@ -129,7 +129,7 @@ async fn a_save_that_comes_behind_a_logout_is_gone_and_its_changes_are_dropped()
     };
     let store = TestStore::new();
     let app = router().route("/late", post(handler));
-    let mut browser = Browser::new(&app.layer(SessionLayer::new(store.clone())));
+    let mut browser = Browser::new(&app.layer(layer_over(store.clone())));
     browser.post("/login/alice").await.assert_ok();
     let late = post_meanwhile(&browser, "/late");
     gate.arrived(1).await;
@@ -151,7 +151,7 @@ async fn with_conflicts_rejected_a_save_is_a_conflict_and_the_answer_a_409() {
         assert_eq!(kind(session.save().await), Some(ErrorKind::Conflict));
         assert!(session.contains_key("mine"), "the change is kept");
     };
-    let layer = SessionLayer::new(TestStore::new()).with_conflict(Conflict::Reject);
+    let layer = layer_over(TestStore::new()).with_conflict(Conflict::Reject);
     let app = gate
         .behind(router())
         .route("/late", post(handler))
@@ -185,7 +185,7 @@ async fn a_save_that_the_store_fails_keeps_the_changes_and_the_answer_commits_th
         healer.heal();
     };
     let app = router().route("/", post(handler));
-    let mut browser = Browser::new(&app.layer(SessionLayer::new(Arc::clone(&store))));
+    let mut browser = Browser::new(&app.layer(layer_over(Arc::clone(&store))));
     browser.post("/").await.assert_ok().the_cookie();
     assert_eq!(browser.get("/dump").await.body, r#"{"a":1,"b":2}"#);
     assert_eq!(store.inner().count().await, 1);
@@ -195,7 +195,7 @@ async fn a_save_that_the_store_fails_keeps_the_changes_and_the_answer_commits_th
 async fn save_dropped_at_every_poll(status: StatusCode) {
     for polls in 0.. {
         let store = WatchedStore::new(&Arc::new(TestStore::new()), 2);
-        let layer = SessionLayer::new(store.clone());
+        let layer = layer_over(store.clone());
         let through = Arc::new(AtomicBool::new(false));
         let saved = Arc::clone(&through);
         let handler = move |session: Session| async move {
@@ -265,7 +265,7 @@ async fn a_save_dropped_at_any_poll_once_it_has_begun_is_stored_even_if_the_hand
 #[tokio::test]
 async fn a_logout_after_a_save_that_was_dropped_takes_effect() {
     let store = WatchedStore::new(&Arc::new(TestStore::new()), 2);
-    let layer = SessionLayer::new(store.clone());
+    let layer = layer_over(store.clone());
     let handler = async |session: LazySession| {
         let loaded = session.load().await.unwrap();
         loaded.insert("order", "placed").unwrap();
@@ -303,7 +303,7 @@ async fn a_logout_after_a_save_that_a_panic_has_stopped_takes_effect() {
     };
     let store = TestStore::new();
     let app: Router = router().route("/out", post(handler));
-    let mut browser = Browser::new(&app.layer(SessionLayer::new(store.clone())));
+    let mut browser = Browser::new(&app.layer(layer_over(store.clone())));
     browser.post("/login/alice").await.assert_ok();
     let late = post_meanwhile(&browser, "/out");
     gate.arrived(1).await;

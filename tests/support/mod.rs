@@ -14,6 +14,7 @@ mod browser;
 #[cfg(unix)]
 mod files;
 mod gate;
+mod layer;
 mod listed;
 mod site;
 mod test_store;
@@ -26,6 +27,7 @@ pub use self::{
     app::{app, router},
     browser::{Answer, Browser, Transport},
     gate::{Gate, post_meanwhile},
+    layer::{cookies, layer_over},
     site::Site,
     test_store::{
         TestStore, memcached, memcached_cache, memcached_url, mysql, new_table, postgres, redis,

@@ -10,7 +10,7 @@ use tower_keep::{
     testing::{FaultyStore, ManualClock},
 };
 
-use crate::support::{Answer, Browser, TestStore, app, router};
+use crate::support::{Answer, Browser, TestStore, app, layer_over, router};
 
 /// One store that fails on demand, and one clock for it and for every node.
 pub struct Site {
@@ -44,7 +44,7 @@ impl Site {
 
     /// The layer of one more node.
     pub fn layer(&self) -> SessionLayer {
-        SessionLayer::new(Arc::clone(&self.store)).with_clock(self.clock.clone())
+        layer_over(Arc::clone(&self.store)).with_clock(self.clock.clone())
     }
 
     /// A browser at a node with the default options.

@@ -89,7 +89,10 @@ impl TestStore {
     /// If it names no store.
     pub fn named(name: &str) -> Self {
         let (which, folder) = match name {
-            "memory" => (Which::Memory(MemoryStore::new()), None),
+            // What was ended; the sessions are in cookies.
+            "memory" | "cookie-signed" | "cookie-encrypted" => {
+                (Which::Memory(MemoryStore::new()), None)
+            }
             #[cfg(unix)]
             "file" => {
                 let folder = temporary_folder();
@@ -395,7 +398,7 @@ impl ScanSessions for TestStore {
     }
 }
 
-const CHOICE: &str = "TOWER_KEEP_TEST_STORE";
+pub(super) const CHOICE: &str = "TOWER_KEEP_TEST_STORE";
 
 /// As many as the server of the tests has.
 const REDIS_DATABASES: usize = 4096;

@@ -1,0 +1,184 @@
+//! Which of the sessions in cookies were ended before their time.
+//!
+//! A cookie can not be taken back. What can be kept is that it is worth nothing any more: a record a session
+//! that was ended, until that would have died by itself, and a record a user whose sessions were ended
+//! together. They are ordinary records, in any store.
+//!
+//! The record of a user holds no time. Nodes' clocks differ, and a session that was begun by one that is ahead
+//! would outlive its end. It holds a *generation*, a random token, which each session has sealed into it at its
+//! login; the next generation ends all sessions of the one before.
+
+use std::{sync::Arc, time::Duration};
+
+use sha2::{Digest, Sha256};
+
+use super::{super::Server, TOKEN_AGE_MAX};
+use crate::{
+    error::{Error, StoreError, StoreErrorKind},
+    id::{RandomSource, RecordId, WriteToken},
+    record::{Payload, Record, Version},
+    store::{Created, SessionStore, Updated},
+    timestamp::Timestamp,
+    user::UserId,
+};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Revocations {
+    store: Server,
+}
+
+impl Revocations {
+    /// Of users whose sessions were never ended together.
+    pub(super) const FIRST_GENERATION: WriteToken = WriteToken::from_bytes([0; WriteToken::LEN]);
+
+    #[cfg_attr(
+        not(feature = "cookie"),
+        expect(dead_code, reason = "a feature only adds names")
+    )]
+    pub(super) fn new(store: Arc<dyn SessionStore>) -> Self {
+        Self {
+            store: Server::new(store),
+        }
+    }
+
+    pub(super) async fn allow(
+        &self,
+        namespace: &str,
+        id: &RecordId,
+        record: &Record,
+    ) -> Result<bool, Error> {
+        if self.store.load(&key_of_session(id)).await?.is_some() {
+            return Ok(false);
+        }
+        let Some(user) = &record.user else {
+            return Ok(true);
+        };
+        let present = self.store.load(&key_of_user(namespace, user)).await?;
+        Ok(present.is_none_or(|present| {
+            present.version.token == record.version.token
+                || present.payload.as_bytes() == id.as_bytes()
+        }))
+    }
+
+    pub(super) async fn generation(
+        &self,
+        namespace: &str,
+        user: &UserId,
+    ) -> Result<WriteToken, Error> {
+        let present = self.store.load(&key_of_user(namespace, user)).await?;
+        Ok(present.map_or(Self::FIRST_GENERATION, |present| present.version.token))
+    }
+
+    pub(super) async fn revoke(
+        &self,
+        id: &RecordId,
+        until: Timestamp,
+        now: Timestamp,
+        random: &dyn RandomSource,
+    ) -> Result<bool, Error> {
+        let mark = mark(
+            now,
+            until,
+            WriteToken::generate(random)?,
+            Payload::default(),
+        );
+        let key = key_of_session(id);
+        match self.store.create(&key, &mark).await {
+            Ok(created) => Ok(created == Created::Done),
+            Err(first) => match self.store.create(&key, &mark).await? {
+                Created::Done => Ok(true),
+                // The first one may have arrived, and its reply not.
+                Created::Exists => match self.store.load(&key).await? {
+                    Some(present) => Ok(present.version.token == mark.version.token),
+                    None => Err(first),
+                },
+            },
+        }
+    }
+
+    /// Begins a new generation of a user's sessions, to which none that there is belongs but `keep`.
+    #[cfg_attr(
+        not(feature = "cookie"),
+        expect(dead_code, reason = "a feature only adds names")
+    )]
+    pub(super) async fn end_generation(
+        &self,
+        namespace: &str,
+        user: &UserId,
+        keep: Option<&RecordId>,
+        now: Timestamp,
+        random: &dyn RandomSource,
+    ) -> Result<(), Error> {
+        let key = key_of_user(namespace, user);
+        let keep = keep.map_or(Payload::default(), |keep| keep.as_bytes()[..].into());
+        let token = WriteToken::generate(random)?;
+        let next = mark(now, now.saturating_add(TOKEN_AGE_MAX), token, keep);
+        for _ in 0..ATTEMPTS_MAX {
+            let done = match self.store.load(&key).await? {
+                None => self.store.create(&key, &next).await? == Created::Done,
+                Some(present) => {
+                    let next = Record {
+                        version: present.version.next(token),
+                        ..next.clone()
+                    };
+                    let updated = self.store.update(&key, &next, present.version).await?;
+                    matches!(updated, Updated::Done)
+                }
+            };
+            if done {
+                return Ok(());
+            }
+        }
+        Err(contended())
+    }
+}
+
+/// A record that outlives what it is about on every node, whatever its clock says.
+fn mark(now: Timestamp, until: Timestamp, token: WriteToken, payload: Payload) -> Record {
+    let until = until.min(now.saturating_add(TOKEN_AGE_MAX)).max(now);
+    let until = until.saturating_add(MARGIN);
+    Record {
+        version: Version::first(token),
+        user: None,
+        created_at: now,
+        expires_at: until,
+        absolute_deadline: until,
+        payload,
+    }
+}
+
+/// Not the id of the session itself: who reads a signed cookie knows that, and a store may keep sessions of
+/// its own beside.
+fn key_of_session(id: &RecordId) -> RecordId {
+    key(b"tower-keep revoked session v1", &[id.as_bytes()])
+}
+
+fn key_of_user(namespace: &str, user: &UserId) -> RecordId {
+    let len = u64::try_from(namespace.len()).unwrap_or(u64::MAX);
+    let parts = [
+        &len.to_be_bytes()[..],
+        namespace.as_bytes(),
+        user.as_str().as_bytes(),
+    ];
+    key(b"tower-keep user generation v1", &parts)
+}
+
+fn key(domain: &[u8], parts: &[&[u8]]) -> RecordId {
+    let mut hash = Sha256::new();
+    hash.update(domain);
+    for part in parts {
+        hash.update(part);
+    }
+    RecordId::from_bytes(hash.finalize().into())
+}
+
+fn contended() -> Error {
+    let reason = "others go on ending the sessions of the same user";
+    StoreError::new("cookie", StoreErrorKind::Unavailable, reason).into()
+}
+
+/// Each is lost only to somebody else's success.
+const ATTEMPTS_MAX: u32 = 32;
+
+/// More than any two clocks differ.
+const MARGIN: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,0 +1,51 @@
+//! Bytes under a seal: signed, or encrypted, with a key of a keyring.
+//!
+//! | bytes | signed | encrypted |
+//! |---|---|---|
+//! | 0 | format, 1 | format, 2 |
+//! | 1 to 4 | key id | key id |
+//! | next | 32: HMAC-SHA-256 of all else | 24: nonce |
+//! | to the end | the body, in clear | the body, encrypted with XChaCha20-Poly1305, and its tag of 16 |
+//!
+//! What is sealed is bound to a *context*, which is not written: the name of a cookie, the id of a record.
+//! Opened with another context it is not authentic. Format and key id are bound too.
+
+#[cfg(feature = "cookie")]
+mod encryption;
+#[cfg(feature = "cookie")]
+mod header;
+#[cfg(feature = "cookie")]
+mod signature;
+#[cfg(all(test, feature = "cookie"))]
+mod tests;
+
+use std::fmt::Debug;
+
+#[cfg(feature = "cookie")]
+pub(crate) use self::{encryption::Encryption, signature::Signature};
+use crate::{error::Error, id::RandomSource};
+
+/// A way to seal.
+pub(crate) trait Seal: Debug + Send + Sync {
+    /// Bytes that the seal takes besides the body.
+    fn overhead(&self) -> usize;
+
+    /// Fails where the random source fails.
+    fn seal(
+        &self,
+        context: &[u8],
+        body: &[u8],
+        random: &dyn RandomSource,
+    ) -> Result<Vec<u8>, Error>;
+
+    /// `None` if it is not authentic; how far it was right can not be told from the time it takes.
+    fn open(&self, context: &[u8], sealed: &[u8]) -> Option<Opened>;
+}
+
+/// What has been opened.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Opened {
+    pub(crate) body: Vec<u8>,
+    /// With a retired key: it is to be sealed again with the primary one.
+    pub(crate) outdated: bool,
+}

@@ -1,0 +1,170 @@
+//! Which session a client presents.
+
+use crate::{
+    backend::{Client, Opened, Server, Side},
+    data::{Table, parse},
+    error::{Error, ErrorKind, StoreErrorKind},
+    id::{RecordId, SessionId},
+    record::Record,
+    session::{
+        LazySession,
+        state::{Doomed, Draft, Origin},
+    },
+    timestamp::Timestamp,
+};
+
+impl LazySession {
+    /// Looks up what the client presents: exactly one live session, or none.
+    pub(super) async fn find(&self) -> Result<Draft, Error> {
+        let settings = &*self.0.settings;
+        let name = settings.options.cookie.full_name();
+        let mut found = Found::None;
+        match &settings.backend.side {
+            Side::Server(server) => {
+                for id in self.0.presented.candidates(name).into_iter() {
+                    found.add(self.look_up(server, id).await?);
+                }
+            }
+            Side::Client(client) => {
+                for opened in self.open_tokens(client) {
+                    found.add(self.check(client, opened).await?);
+                }
+            }
+        }
+        Ok(match found {
+            Found::One(live) => {
+                let (origin, table) = *live;
+                Draft::loaded(origin, table, settings)
+            }
+            Found::None => Draft::new(settings),
+            Found::Several => {
+                tracing::warn!("a request presents two live sessions; neither is used");
+                Draft::new(settings)
+            }
+        })
+    }
+
+    /// What of a session is there now.
+    pub(super) async fn look_up_again(
+        &self,
+        origin: &Origin,
+    ) -> Result<Option<(Origin, Table)>, Error> {
+        match &self.0.settings.backend.side {
+            Side::Server(server) => self.look_up(server, origin.id.clone()).await,
+            Side::Client(client) => {
+                let stands = client.stands(&origin.record_id, &origin.record).await?;
+                match stands {
+                    true => Ok(readable(origin.clone())?),
+                    false => Ok(None),
+                }
+            }
+        }
+    }
+
+    /// All that the client presents, whether it is alive or not.
+    pub(super) fn presented_sessions(&self) -> Vec<Doomed> {
+        let settings = &*self.0.settings;
+        let name = settings.options.cookie.full_name();
+        let doomed = |id: RecordId, until| Doomed { id, until };
+        match &settings.backend.side {
+            Side::Server(_) => {
+                let ids = self.0.presented.candidates(name).into_iter();
+                let unknown = Timestamp::from_millis(i64::MAX);
+                ids.map(|id| doomed(id.record_id(), unknown)).collect()
+            }
+            Side::Client(client) => {
+                let opened = self.open_tokens(client).into_iter();
+                let live = opened.filter(|opened| !opened.record.is_expired(settings.now()));
+                live.map(|live| doomed(live.id.record_id(), live.record.absolute_deadline))
+                    .collect()
+            }
+        }
+    }
+
+    /// The record of an id, if it is alive and readable.
+    async fn look_up(
+        &self,
+        server: &Server,
+        id: SessionId,
+    ) -> Result<Option<(Origin, Table)>, Error> {
+        let record_id = id.record_id();
+        let record = match server.load(&record_id).await {
+            Ok(record) => record,
+            // Reported where it happened. It is no use to refuse this client for ever.
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => None,
+            Err(error) => return Err(error.into()),
+        };
+        // The store has looked at its own clock. Of two clocks the one that is ahead decides.
+        let Some(record) = record.filter(|record| self.is_live(record)) else {
+            return Ok(None);
+        };
+        readable(Origin {
+            id,
+            record_id,
+            record,
+            outdated: false,
+        })
+    }
+
+    fn open_tokens(&self, client: &Client) -> Vec<Opened> {
+        let settings = &*self.0.settings;
+        let name = settings.options.cookie.full_name();
+        let now = settings.now();
+        let tokens = self.0.presented.tokens(name).into_iter();
+        let opened = tokens.filter_map(|token| client.open(name, &token, now));
+        opened.collect()
+    }
+
+    /// What was opened, if it is alive and readable.
+    async fn check(
+        &self,
+        client: &Client,
+        opened: Opened,
+    ) -> Result<Option<(Origin, Table)>, Error> {
+        let origin = Origin {
+            outdated: opened.outdated,
+            ..Origin::new(opened.id, opened.record)
+        };
+        let stands = self.is_live(&origin.record)
+            && client.stands(&origin.record_id, &origin.record).await?;
+        match stands {
+            true => readable(origin),
+            false => Ok(None),
+        }
+    }
+
+    fn is_live(&self, record: &Record) -> bool {
+        !record.is_expired(self.0.settings.now())
+    }
+}
+
+/// What was found of what a request presents.
+enum Found {
+    None,
+    One(Box<(Origin, Table)>),
+    Several,
+}
+
+impl Found {
+    fn add(&mut self, live: Option<(Origin, Table)>) {
+        if let Some(live) = live {
+            *self = match self {
+                Self::None => Self::One(Box::new(live)),
+                Self::One(_) | Self::Several => Self::Several,
+            };
+        }
+    }
+}
+
+/// A damaged record is reported, and none.
+fn readable(origin: Origin) -> Result<Option<(Origin, Table)>, Error> {
+    match parse(&origin.record) {
+        Ok(table) => Ok(Some((origin, table))),
+        Err(error) if error.kind() == ErrorKind::Unsupported => Err(error),
+        Err(_) => {
+            let record = origin.record_id;
+            tracing::error!(?record, "a stored session is damaged and not used");
+            Ok(None)
+        }
+    }
+}
