@@ -80,11 +80,7 @@ impl<'a> Issuer<'a> {
         let Some(origin) = &self.work.draft.origin else {
             return Ok(Outcome::unchanged());
         };
-        if !self
-            .client
-            .stands(&origin.record_id, &origin.record)
-            .await?
-        {
+        if !self.stands(origin).await? {
             return Ok(gone(Some(&origin.record_id)));
         }
         self.issue(origin.id.clone(), next(origin)?)
@@ -108,10 +104,7 @@ impl<'a> Issuer<'a> {
             return Ok(Outcome::unchanged());
         };
         // Of what can fail all but the last comes first: with the revocation the old session is over.
-        let stands = self
-            .client
-            .stands(&origin.record_id, &origin.record)
-            .await?;
+        let stands = self.stands(origin).await?;
         let generation = self.client.generation(draft.user()).await?;
         let record = self.next_record(origin, generation)?;
         let issued = self.issue(self.new_id()?, record)?;
@@ -145,6 +138,14 @@ impl<'a> Issuer<'a> {
             },
             stored: Stored::Nothing { gone: false },
         })
+    }
+
+    /// Whether the session that was loaded is still one: neither ended by somebody else nor expired meanwhile.
+    async fn stands(&self, origin: &Origin) -> Result<bool, Error> {
+        let Origin {
+            record_id, record, ..
+        } = origin;
+        Ok(!record.is_expired(self.work.now) && self.client.stands(record_id, record).await?)
     }
 
     fn next_record(&self, origin: &Origin, generation: WriteToken) -> Result<Record, Error> {

@@ -134,7 +134,7 @@ pub(crate) struct Origin {
     pub(crate) id: SessionId,
     pub(crate) record_id: RecordId,
     pub(crate) record: Record,
-    /// Sealed with a retired key: it is to be written again although nothing has changed.
+    /// Sealed with a retired key or long ago: it is to be written again although nothing has changed.
     pub(crate) outdated: bool,
 }
 

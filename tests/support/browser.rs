@@ -138,6 +138,11 @@ impl Browser {
         });
     }
 
+    /// How many cookies there are in the jar.
+    pub fn cookie_count(&self) -> usize {
+        self.jar.len()
+    }
+
     /// Closes the browser: cookies without an age go.
     pub fn restart(&mut self) {
         self.jar.retain(|kept| kept.max_age.is_some());
@@ -159,6 +164,7 @@ impl Browser {
             self.jar.retain(|kept| !same(kept));
             if cookie.max_age.is_none_or(|age| age > 0) {
                 self.jar.push(cookie);
+                assert!(self.jar.len() <= COOKIES_MAX, "a browser drops the oldest");
             }
         }
     }
@@ -233,7 +239,8 @@ fn parse(set: &str) -> Option<Kept> {
         || (secure_prefix && !secure)
         || (same_site_none && !secure)
         || (partitioned && !secure)
-        || name.len() + value.len() > 4096;
+        // Names, values and attributes counted, as RFC 6265, section 6.1, has it: the strictest browsers do.
+        || set.len() > 4096;
     (!refused).then(|| Kept {
         name: name.into(),
         value: value.into(),
@@ -242,6 +249,9 @@ fn parse(set: &str) -> Option<Kept> {
         max_age,
     })
 }
+
+/// What a browser keeps of one host at least (RFC 6265, section 6.1).
+const COOKIES_MAX: usize = 50;
 
 /// 400 days, RFC 6265bis, section 5.5.
 const MAX_AGE_MAX: i64 = 34_560_000;

@@ -56,8 +56,9 @@ impl Client {
     /// expired, or be revoked.
     pub(crate) fn open(&self, cookie_name: &str, written: &[u8], now: Timestamp) -> Option<Opened> {
         let opened = token::open(&*self.seal, &self.context(cookie_name), written)?;
-        let too_old = opened.issued_at.saturating_add(TOKEN_AGE_MAX) <= now;
-        (!too_old).then_some(opened)
+        let age = now.duration_since(opened.issued_at);
+        let outdated = opened.outdated || age >= TOKEN_AGE_MAX / 10;
+        (age < TOKEN_AGE_MAX).then_some(Opened { outdated, ..opened })
     }
 
     pub(crate) fn issue(

@@ -83,17 +83,18 @@ impl Revocations {
             Payload::default(),
         );
         let key = key_of_session(id);
-        match self.store.create(&key, &mark).await {
-            Ok(created) => Ok(created == Created::Done),
-            Err(first) => match self.store.create(&key, &mark).await? {
-                Created::Done => Ok(true),
-                // The first one may have arrived, and its reply not.
-                Created::Exists => match self.store.load(&key).await? {
-                    Some(present) => Ok(present.version.token == mark.version.token),
-                    None => Err(first),
-                },
-            },
-        }
+        let created = match self.store.create(&key, &mark).await {
+            Ok(created) => created,
+            Err(_) => self.store.create(&key, &mark).await?,
+        };
+        Ok(match created {
+            Created::Done => true,
+            // Perhaps by this very call, which was sent twice and answered once.
+            Created::Exists => {
+                let present = self.store.load(&key).await?;
+                present.is_some_and(|present| present.version.token == mark.version.token)
+            }
+        })
     }
 
     /// Begins a new generation of a user's sessions, to which none that there is belongs but `keep`.

@@ -40,7 +40,7 @@ pub(crate) struct Opened {
     pub(crate) id: SessionId,
     pub(crate) issued_at: Timestamp,
     pub(crate) record: Record,
-    /// With a retired key.
+    /// With a retired key, or so long ago that it is to be issued again.
     pub(crate) outdated: bool,
 }
 

@@ -1,0 +1,159 @@
+//! The store of what was ended: how often it is asked, and what happens when it fails.
+
+use http::StatusCode;
+use tower_keep::{
+    ErrorKind, Outage, UserId,
+    testing::{Fault, Operation},
+};
+
+use crate::{
+    both_kinds,
+    support::{Browser, app},
+    world::{Kind, World},
+};
+
+both_kinds!(
+    requests_ask_the_store_as_often_as_the_documentation_says,
+    a_store_that_fails_is_a_503_and_not_a_logout_nor_a_way_in,
+    a_store_that_fails_on_logout_is_a_503_and_the_cookie_is_kept,
+    a_store_that_fails_on_login_hands_out_nothing_and_leaves_the_old_session,
+    during_an_outage_a_route_may_serve_everybody_as_a_stranger,
+    a_mark_whose_reply_is_lost_or_that_is_sent_twice_is_made_once_and_well,
+    a_failed_end_of_all_sessions_is_an_error,
+);
+
+async fn requests_ask_the_store_as_often_as_the_documentation_says(kind: Kind) {
+    let world = World::new(kind);
+    let mut visitor = world.browser();
+    visitor.post("/put/color/red").await.assert_ok();
+    assert_eq!(world.calls(), 0, "nothing to look up, nothing to end");
+    visitor.get("/get/color").await.assert_ok();
+    assert_eq!(world.calls(), 1, "a read of nobody's session");
+    visitor.post("/put/color/blue").await.assert_ok();
+    assert_eq!(world.calls(), 2, "a change of one");
+    visitor.post("/login/ada").await.assert_ok();
+    assert_eq!(
+        world.calls(),
+        4,
+        "a login: twice whether it stands, the user's generation, the mark"
+    );
+    visitor.get("/get/color").await.assert_ok();
+    assert_eq!(world.calls(), 2, "a read of a user's session");
+    visitor.post("/put/color/green").await.assert_ok();
+    assert_eq!(world.calls(), 4, "a change of one");
+    visitor.get("/ignored").await.assert_ok();
+    assert_eq!(world.calls(), 0, "untouched");
+    visitor.post("/logout").await.assert_ok();
+    assert_eq!(world.calls(), 1, "a logout");
+}
+
+async fn a_store_that_fails_is_a_503_and_not_a_logout_nor_a_way_in(kind: Kind) {
+    let world = World::new(kind);
+    let mut browser = world.browser();
+    browser.post("/login/ada").await.assert_ok();
+    let captured = browser.clone();
+    let mut ended = browser.clone();
+    browser.post("/put/color/red").await.assert_ok();
+    world.ended.inject(Fault::Fail);
+    for mut browser in [browser.clone(), captured.clone()] {
+        for path in ["/get/color", "/whoami", "/optional"] {
+            let answer = browser.get(path).await;
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(answer.set_cookies(), [""; 0]);
+        }
+        let answer = browser.post("/put/color/blue").await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.set_cookies(), [""; 0]);
+        browser.get("/ignored").await.assert_ok();
+    }
+    world.ended.heal();
+    assert_eq!(browser.get("/get/color").await.assert_ok().body, "\"red\"");
+    ended.post("/logout").await.assert_ok();
+    assert!(captured.is_anonymous().await);
+}
+
+async fn a_store_that_fails_on_logout_is_a_503_and_the_cookie_is_kept(kind: Kind) {
+    let world = World::new(kind);
+    for path in ["/logout", "/flush"] {
+        let mut browser = world.browser();
+        browser.post("/login/ada").await.assert_ok();
+        world.ended.inject_on(&[Operation::Create], Fault::Fail);
+        let answer = browser.post(path).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.set_cookies(), [""; 0]);
+        world.ended.heal();
+        assert!(browser.is_alive().await, "so it can be tried again");
+        browser.post(path).await.assert_ok().the_cookie();
+    }
+}
+
+async fn a_store_that_fails_on_login_hands_out_nothing_and_leaves_the_old_session(kind: Kind) {
+    let world = World::new(kind);
+    let mut browser = world.browser();
+    browser.post("/put/cart/book").await.assert_ok();
+    for path in ["/login/ada", "/cycle"] {
+        world.ended.inject_on(&[Operation::Create], Fault::Fail);
+        let answer = browser.post(path).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.set_cookies(), [""; 0]);
+        world.ended.heal();
+        assert_eq!(browser.get("/get/cart").await.assert_ok().body, "\"book\"");
+    }
+}
+
+async fn during_an_outage_a_route_may_serve_everybody_as_a_stranger(kind: Kind) {
+    let world = World::new(kind);
+    let mut browser = Browser::new(&app(world.layer().with_outage(Outage::Anonymous)));
+    browser.post("/login/ada").await.assert_ok();
+    world.ended.inject(Fault::Fail);
+    let answer = browser.get("/whoami").await.assert_ok();
+    assert_eq!(answer.body, "-");
+    assert_eq!(answer.set_cookies(), [""; 0]);
+    let change = browser.post("/put/color/red").await;
+    assert_eq!(change.status, StatusCode::SERVICE_UNAVAILABLE);
+    world.ended.heal();
+    assert_eq!(browser.get("/whoami").await.assert_ok().body, "ada");
+}
+
+async fn a_mark_whose_reply_is_lost_or_that_is_sent_twice_is_made_once_and_well(kind: Kind) {
+    for path in ["/logout", "/flush", "/cycle", "/login/ada"] {
+        for fault in [Fault::LoseReply, Fault::SendTwice, Fault::Fail] {
+            let world = World::new(kind);
+            let mut browser = world.browser();
+            browser.post("/login/ada").await.assert_ok();
+            let captured = browser.clone();
+            let before = world.marks().await;
+            world.ended.inject_once(Operation::Create, fault);
+            let set = browser.post(path).await.assert_ok().the_cookie();
+            world.ended.heal();
+            assert_eq!(
+                set.starts_with("__Host-id=;"),
+                path.ends_with('t') || path == "/flush"
+            );
+            assert_eq!(world.marks().await, before + 1);
+            assert!(captured.is_anonymous().await);
+        }
+    }
+}
+
+async fn a_failed_end_of_all_sessions_is_an_error(kind: Kind) {
+    let world = World::new(kind);
+    let mut browser = world.browser();
+    browser.post("/login/ada").await.assert_ok();
+    let ada = UserId::new("ada").unwrap();
+    world.ended.inject(Fault::Fail);
+    let failed = world.cookies().delete_all_of(&ada, None).await;
+    assert_eq!(failed.unwrap_err().kind(), ErrorKind::Store);
+    world.ended.heal();
+    assert!(browser.is_alive().await);
+    for fault in [Fault::SendTwice, Fault::LoseReply] {
+        world.ended.inject_once(Operation::Create, fault);
+        // An end that may have come is asked for again.
+        if world.cookies().delete_all_of(&ada, None).await.is_err() {
+            world.cookies().delete_all_of(&ada, None).await.unwrap();
+        }
+        assert!(browser.is_anonymous().await);
+        browser.post("/login/ada").await.assert_ok();
+        assert!(browser.is_alive().await);
+    }
+}
