@@ -246,7 +246,7 @@ fn is_well_known(secret: &[u8]) -> bool {
             .windows(phrase.len())
             .any(|part| part == phrase.as_bytes())
     };
-    WELL_KNOWN.iter().any(|phrase| has(phrase))
+    WELL_KNOWN.iter().any(has)
 }
 
 fn is_weak(secret: &[u8]) -> bool {

@@ -48,7 +48,9 @@
 //!
 //! It does not check passwords or permissions, and is no protection against forged requests
 //! (CSRF) beyond what `SameSite=Lax` gives. It needs tokio. Who can read a store can read the data
-//! of sessions, though not use their ids.
+//! of sessions, unless it is an `EncryptedStore`, though not use their ids.
+//!
+//! It can not merge what two requests change at the same time where the sessions are in cookies (`CookieStore`).
 //!
 //! It keeps nothing that its store lets go of: Redis may lose the last writes, a logout among them,
 //! when a replica takes over; memcached drops sessions when it needs the room. The pages of

@@ -21,14 +21,14 @@ use axum::{
 };
 use tower::{Layer, Service};
 use tower_keep::{
-    Conflict, Created, Error, IntoBackend, LazySession, Outage, Page, RandomError, RandomSource,
-    Rotated, ScanSessions, Session, SessionId, SessionLayer, SessionOptions, SystemRandom, Updated,
-    UserId,
+    Conflict, CookieStore, Created, EncryptedStore, Error, IntoBackend, Keyring, LazySession,
+    Outage, Page, RandomError, RandomSource, Rotated, ScanSessions, Session, SessionId,
+    SessionLayer, SessionOptions, SystemRandom, Updated, UserId,
     testing::{CountingStore, Fault, Operation},
 };
 use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
-use crate::support::{Browser, Site, app, router};
+use crate::support::{Browser, Site, TestStore, app, router};
 
 /// A value that is put into sessions.
 const VALUE: &str = "canary-value-7731";
@@ -48,6 +48,7 @@ async fn no_log_and_no_error_of_any_request_tells_an_id_a_value_or_a_user() {
     outages(&site, &mut secrets).await;
     broken_random_sources(&site).await;
     refused_values(&site, &mut secrets).await;
+    sessions_in_cookies(&site, &mut secrets).await;
 
     let text = log.text();
     for heard in [
@@ -141,6 +142,60 @@ async fn debug_of_no_public_type_tells_an_id_a_value_or_a_user() {
     drop(future);
     assert!(text.contains("SessionService") && text.contains("ResponseFuture"));
     secrets.are_not_in(&text);
+}
+
+#[tokio::test]
+async fn debug_of_cookies_and_their_keys_tells_no_secret() {
+    let secret = Keyring::generate_secret().unwrap();
+    let keyring = Keyring::new(&secret).unwrap();
+    let [signed, encrypted] = [CookieStore::signed, CookieStore::encrypted].map(|of| of(&keyring));
+    let sealed = EncryptedStore::new(TestStore::new(), &keyring);
+    let layer = SessionLayer::new(signed.clone());
+    let text = format!("{keyring:?} {signed:?} {encrypted:?} {sealed:?} {layer:?}");
+    assert!(text.contains("Keyring(0 retired)") && text.contains("Signature(Keys(1))"));
+    let refused = format!("{:?}", Keyring::new(&secret[..31]).unwrap_err());
+    for part in secret.as_bytes().windows(8) {
+        let part = str::from_utf8(part).unwrap();
+        assert!(!text.contains(part) && !refused.contains(part));
+    }
+}
+
+/// The same as for other stores, as far as it differs: tokens, and a store of what was ended.
+async fn sessions_in_cookies(site: &Site, secrets: &mut Secrets) {
+    let keyring = Keyring::new(Keyring::generate_secret().unwrap()).unwrap();
+    for kind in [CookieStore::signed, CookieStore::encrypted] {
+        let cookies = kind(&keyring).with_revocations(Arc::clone(&site.store));
+        let layer = || SessionLayer::new(cookies.clone()).with_clock(site.clock.clone());
+        let mut browser = Browser::new(&confessing(router(), layer()));
+        fill(&mut browser).await;
+        secrets.learn(&browser);
+        let mut other = browser.stranger();
+        fill(&mut other).await;
+        secrets.learn(&other);
+        let pair = [&browser, &other].map(|browser| browser.cookie_header().unwrap());
+        let both = pair.join("; ");
+        let both = browser.get_with_cookie("/dump", both.as_bytes()).await;
+        secrets.are_not_in(&both.assert_ok().body);
+        for fault in [Fault::Fail, Fault::Hang, Fault::LoseReply] {
+            site.store.inject(fault);
+            for path in ["/count/n", "/cycle", "/logout"] {
+                browser.post(path).await;
+                secrets.learn(&browser);
+            }
+            if fault != Fault::Hang {
+                let user = UserId::new(USER).unwrap();
+                confess(&cookies.delete_all_of(&user, None).await.unwrap_err());
+            }
+            site.store.heal();
+            let anonymous = layer().with_outage(Outage::Anonymous);
+            Browser::new(&app(anonymous)).get("/dump").await;
+        }
+        let captured = browser.clone();
+        for mut browser in [browser, captured] {
+            browser.post("/put/key/x").await;
+            browser.post("/logout").await.assert_ok();
+        }
+    }
 }
 
 /// Everything that a session goes through when all is well, in this process and over HTTP.
@@ -340,9 +395,14 @@ struct Secrets(Vec<String>);
 impl Secrets {
     fn learn(&mut self, browser: &Browser) {
         if let Some(written) = browser.id() {
-            let id = SessionId::parse(written.as_bytes()).unwrap();
-            self.0.push(written.to_owned());
-            self.0.push(id.record_id().to_hex());
+            match SessionId::parse(written.as_bytes()) {
+                Some(id) => {
+                    self.0.push(written.to_owned());
+                    self.0.push(id.record_id().to_hex());
+                }
+                // A token, of which no part is to be told either.
+                None => self.0.push(written[20..60].to_owned()),
+            }
         }
     }
 

@@ -29,10 +29,10 @@ impl Signature {
     }
 
     /// The length of the context sets it apart from the body.
-    fn mac(key: &Hmac<Sha256>, header: &Header, context: &[u8], body: &[u8]) -> Hmac<Sha256> {
+    fn mac(key: &Hmac<Sha256>, header: Header, context: &[u8], body: &[u8]) -> Hmac<Sha256> {
         let len = u64::try_from(context.len()).unwrap_or(u64::MAX);
         let mut mac = key.clone();
-        mac.update(header);
+        mac.update(&header);
         mac.update(&len.to_be_bytes());
         mac.update(context);
         mac.update(body);
@@ -48,7 +48,7 @@ impl Seal for Signature {
     fn seal(&self, context: &[u8], body: &[u8], _: &dyn RandomSource) -> Result<Vec<u8>, Error> {
         let (id, key) = self.0.primary();
         let header = header(SIGNED, *id);
-        let mac = Self::mac(key, &header, context, body).finalize();
+        let mac = Self::mac(key, header, context, body).finalize();
         Ok([&header[..], &mac.into_bytes(), body].concat())
     }
 
@@ -56,7 +56,7 @@ impl Seal for Signature {
         let (id, rest) = split_header(SIGNED, sealed)?;
         let (mac, body) = rest.split_first_chunk::<MAC_LEN>()?;
         let (key, outdated) = self.0.find(id)?;
-        let computed = Self::mac(key, &header(SIGNED, id), context, body);
+        let computed = Self::mac(key, header(SIGNED, id), context, body);
         // In constant time.
         computed.verify(mac.into()).ok()?;
         Some(Opened {

@@ -109,12 +109,13 @@ impl<S> EncryptedStore<S> {
 
     /// All that can be opened. What can not is of no use to whoever asks for many, and no reason to refuse the rest.
     fn open_all(&self, sessions: Vec<StoredSession>) -> Vec<StoredSession> {
-        let open = |StoredSession { id, record }| match self.open(&id, record) {
-            Ok(record) => Some(StoredSession { id, record }),
-            Err(_) => {
+        let open = |StoredSession { id, record }| {
+            let opened = self.open(&id, record);
+            if opened.is_err() {
                 tracing::error!(record = ?id, "a stored session can not be decrypted and is left out");
-                None
             }
+            let record = opened.ok()?;
+            Some(StoredSession { id, record })
         };
         sessions.into_iter().filter_map(open).collect()
     }

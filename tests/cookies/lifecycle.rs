@@ -240,12 +240,11 @@ async fn a_logout_before_a_server_error_or_a_panic_is_a_logout(kind: Kind) {
             let mut browser = World::new(kind).browser();
             browser.post("/login/ada").await.assert_ok();
             let before = browser.clone();
-            match then {
-                "panic" => browser.post_and_panic(&format!("{path}?then=panic")).await,
-                _ => {
-                    browser.post(&format!("{path}?then=500")).await.the_cookie();
-                    assert_eq!(browser.id(), None);
-                }
+            if then == "panic" {
+                browser.post_and_panic(&format!("{path}?then=panic")).await;
+            } else {
+                browser.post(&format!("{path}?then=500")).await.the_cookie();
+                assert_eq!(browser.id(), None);
             }
             before.until_anonymous().await;
         }

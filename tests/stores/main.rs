@@ -19,6 +19,7 @@ mod cached_steps;
 mod cached_stops;
 mod caches;
 #[cfg(unix)]
+mod encrypted;
 mod file;
 #[cfg(unix)]
 mod file_faults;
