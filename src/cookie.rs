@@ -5,7 +5,7 @@ use http::{
     HeaderMap, HeaderValue,
     header::{Entry, SET_COOKIE},
 };
-use std::{fmt::Write, time::Duration};
+use std::{borrow::Cow, fmt::Write, time::Duration};
 
 use crate::{
     backend::chunks,
@@ -26,8 +26,8 @@ pub(crate) fn apply(
 ) -> bool {
     let (values, max_age) = match change {
         CookieChange::Keep => return false,
-        CookieChange::Remove => (Vec::new(), None),
-        CookieChange::Set { value, max_age } => (values_of(value, options), *max_age),
+        CookieChange::Remove => (Cow::default(), None),
+        CookieChange::Set { value, max_age } => (values_of(value), *max_age),
     };
     for index in 0..values.len().max(sent).max(1) {
         let name = chunks::name(options.full_name(), index);
@@ -40,17 +40,10 @@ pub(crate) fn apply(
     true
 }
 
-fn values_of(value: &CookieValue, options: &CookieOptions) -> Vec<String> {
+fn values_of(value: &CookieValue) -> Cow<'_, [String]> {
     match value {
-        CookieValue::Id(id) => vec![id.expose_secret()],
-        CookieValue::Token(token) => {
-            let values = chunks::split(token.expose_secret(), chunks::piece_len(options));
-            debug_assert!(
-                values.is_some(),
-                "the layer's limit keeps sessions that small"
-            );
-            values.unwrap_or_default()
-        }
+        CookieValue::Id(id) => vec![id.expose_secret()].into(),
+        CookieValue::Token(token) => token.expose_secret().into(),
     }
 }
 

@@ -44,7 +44,8 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Bytes that a secret has at least: 256 bits, the strength of the keys that are derived from it.
+    /// Bytes that a secret has at least. Where each of them is random that is 256 bits, the strength of the keys that are derived
+    /// from it; 32 hexadecimal digits have half of that.
     pub const SECRET_LEN_MIN: usize = 32;
 
     /// Bytes that a secret has at most.
@@ -240,7 +241,7 @@ fn expand<const N: usize>(key: &[u8; 32], label: &str) -> [u8; N] {
 }
 
 fn is_well_known(secret: &[u8]) -> bool {
-    let secret = secret.to_ascii_lowercase();
+    let secret = Zeroizing::new(secret.to_ascii_lowercase());
     let has = |phrase: &&str| {
         secret
             .windows(phrase.len())
@@ -273,8 +274,8 @@ const KEY_ID_LEN: usize = 4;
 /// Sets the keys of this crate apart from those that others derive from the same secret.
 const SALT: &[u8] = b"tower-keep keyring v1";
 
-/// What stands in templates and documentation, in lower case. By chance each turns up in a secret of
-/// 86 characters once in 10^13 times at most.
+/// What stands in templates and documentation, in lower case. By chance one of them turns up in a secret of
+/// 86 characters less than once in 10^9 times.
 const WELL_KNOWN: [&str; 14] = [
     "django-insecure-",
     "change-me",

@@ -100,7 +100,8 @@ impl SessionLayer {
     ///
     /// # Panics
     ///
-    /// If it is empty, longer than 64 bytes, no token of RFC 9110, or has such a prefix.
+    /// If it is empty, longer than 64 bytes, no token of RFC 9110, has such a prefix, or ends with `-1`, `-2` or `-3` as
+    /// the cookies of a large `CookieStore` session do.
     ///
     /// # Examples
     ///

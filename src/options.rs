@@ -197,6 +197,11 @@ impl SessionOptions {
                 "give the cookie name without a prefix: `__Host-` or `__Secure-` follows from the other options",
             ));
         }
+        if ["-1", "-2", "-3"].iter().any(|part| name.ends_with(part)) {
+            return Err(OptionsError(
+                "a cookie name does not end with `-1`, `-2` or `-3`: so end those of the parts of a large session in cookies",
+            ));
+        }
         self.edit_cookie(|cookie| name.clone_into(&mut cookie.name));
         Ok(())
     }
@@ -440,6 +445,7 @@ mod tests {
             r#"{"cookie_name":"__Host-id"}"#,
             r#"{"cookie_name":"__secure-id"}"#,
             r#"{"cookie_name":"Http-id"}"#,
+            r#"{"cookie_name":"id-1"}"#,
             r#"{"cookie_domain":""}"#,
             r#"{"cookie_domain":".example.org"}"#,
             r#"{"cookie_domain":"example.org; Path=/x"}"#,

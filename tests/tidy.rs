@@ -186,6 +186,17 @@ fn nothing_is_left_for_later() {
 }
 
 #[test]
+fn the_tests_that_run_over_cookies_are_there() {
+    let names = read("tests/http/in_cookies");
+    assert!(names.lines().count() > 50);
+    for name in names.lines() {
+        let (module, test) = name.split_once("::").unwrap();
+        let source = read(format!("tests/http/{module}.rs"));
+        assert!(source.contains(&format!("fn {test}(")), "{name}");
+    }
+}
+
+#[test]
 fn the_readme_starts_with_the_counter_example() {
     let readme = read("README.md");
     let code = readme.split("```rust\n").nth(1).unwrap();

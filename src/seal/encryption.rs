@@ -54,6 +54,11 @@ impl Seal for Encryption {
         Ok(sealed)
     }
 
+    fn recognizes(&self, start: &[u8]) -> bool {
+        let id = split_header(ENCRYPTED, start).map(|(id, _)| id);
+        id.is_some_and(|id| self.0.find(id).is_some())
+    }
+
     fn open(&self, context: &[u8], sealed: &[u8]) -> Option<Opened> {
         let (id, rest) = split_header(ENCRYPTED, sealed)?;
         let (nonce, rest) = rest.split_first_chunk::<NONCE_LEN>()?;

@@ -19,7 +19,7 @@ mod signature;
 #[cfg(all(test, feature = "cookie"))]
 mod tests;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
 #[cfg(feature = "cookie")]
 pub(crate) use self::{encryption::Encryption, signature::Signature};
@@ -38,14 +38,24 @@ pub(crate) trait Seal: Debug + Send + Sync {
         random: &dyn RandomSource,
     ) -> Result<Vec<u8>, Error>;
 
+    /// Whether what begins like this has been sealed by one of our keys, if it is authentic.
+    fn recognizes(&self, start: &[u8]) -> bool;
+
     /// `None` if it is not authentic; how far it was right can not be told from the time it takes.
     fn open(&self, context: &[u8], sealed: &[u8]) -> Option<Opened>;
 }
 
 /// What has been opened.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(crate) struct Opened {
     pub(crate) body: Vec<u8>,
     /// With a retired key: it is to be sealed again with the primary one.
     pub(crate) outdated: bool,
+}
+
+/// Without the body, which is data of a session.
+impl Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Opened({} bytes)", self.body.len())
+    }
 }

@@ -52,6 +52,11 @@ impl Seal for Signature {
         Ok([&header[..], &mac.into_bytes(), body].concat())
     }
 
+    fn recognizes(&self, start: &[u8]) -> bool {
+        let id = split_header(SIGNED, start).map(|(id, _)| id);
+        id.is_some_and(|id| self.0.find(id).is_some())
+    }
+
     fn open(&self, context: &[u8], sealed: &[u8]) -> Option<Opened> {
         let (id, rest) = split_header(SIGNED, sealed)?;
         let (mac, body) = rest.split_first_chunk::<MAC_LEN>()?;

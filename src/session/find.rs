@@ -23,10 +23,13 @@ impl LazySession {
             Side::Server(server) => {
                 for id in self.0.presented.candidates(name).into_iter() {
                     found.add(self.look_up(server, id).await?);
+                    if matches!(found, Found::Several) {
+                        break;
+                    }
                 }
             }
             Side::Client(client) => {
-                for opened in self.open_tokens(client) {
+                for opened in self.open_tokens(client)? {
                     found.add(self.check(client, opened).await?);
                 }
             }
@@ -52,10 +55,14 @@ impl LazySession {
         match &self.0.settings.backend.side {
             Side::Server(server) => self.look_up(server, origin.id.clone()).await,
             Side::Client(client) => {
-                let stands = client.stands(&origin.record_id, &origin.record).await?;
-                match stands {
-                    true => Ok(readable(origin.clone())?),
-                    false => Ok(None),
+                // Answers to other requests may have postponed its end since, but not for ever.
+                let is_over = self.0.settings.now() >= origin.record.absolute_deadline;
+                if is_over {
+                    return Ok(None);
+                }
+                match client.stands(&origin.record_id, &origin.record).await? {
+                    Some(_) => readable(origin.clone()),
+                    None => Ok(None),
                 }
             }
         }
@@ -73,7 +80,8 @@ impl LazySession {
                 ids.map(|id| doomed(id.record_id(), unknown)).collect()
             }
             Side::Client(client) => {
-                let opened = self.open_tokens(client).into_iter();
+                // What can not be opened is of no use to anybody, and nothing that could be ended.
+                let opened = self.open_tokens(client).unwrap_or_default().into_iter();
                 let live = opened.filter(|opened| !opened.record.is_expired(settings.now()));
                 live.map(|live| doomed(live.id.record_id(), live.record.absolute_deadline))
                     .collect()
@@ -106,13 +114,25 @@ impl LazySession {
         })
     }
 
-    fn open_tokens(&self, client: &Client) -> Vec<Opened> {
+    /// What the client presents of each session, and of several states of one the latest: the browser has both if the
+    /// attributes of the cookie were changed meanwhile.
+    fn open_tokens(&self, client: &Client) -> Result<Vec<Opened>, Error> {
         let settings = &*self.0.settings;
         let name = settings.options.cookie.full_name();
         let now = settings.now();
-        let tokens = self.0.presented.tokens(name).into_iter();
-        let opened = tokens.filter_map(|token| client.open(name, &token, now));
-        opened.collect()
+        let recognizes = |start: &[u8]| client.recognizes(start);
+        let mut found: Vec<Opened> = Vec::new();
+        for token in self.0.presented.tokens(name, recognizes) {
+            let Some(opened) = client.open(name, &token, now)? else {
+                continue;
+            };
+            match found.iter_mut().find(|known| known.id == opened.id) {
+                Some(known) if known.state() < opened.state() => *known = opened,
+                Some(_) => {}
+                None => found.push(opened),
+            }
+        }
+        Ok(found)
     }
 
     /// What was opened, if it is alive and readable.
@@ -125,11 +145,12 @@ impl LazySession {
             outdated: opened.outdated,
             ..Origin::new(opened.id, opened.record)
         };
-        let stands = self.is_live(&origin.record)
-            && client.stands(&origin.record_id, &origin.record).await?;
-        match stands {
-            true => readable(origin),
-            false => Ok(None),
+        if !self.is_live(&origin.record) {
+            return Ok(None);
+        }
+        match client.stands(&origin.record_id, &origin.record).await? {
+            Some(_) => readable(origin),
+            None => Ok(None),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Carries out, for sessions in cookies, what `decide` has chosen: each change is a new token.
 
+use std::pin::pin;
+
 use crate::{
     backend::Client,
     error::Error,
@@ -32,7 +34,7 @@ impl<'a> Issuer<'a> {
     pub(super) async fn run(&self) -> Result<Outcome, Error> {
         match self.work.commit {
             Commit::Nothing => Ok(Outcome::unchanged()),
-            Commit::Touch => self.touch().await,
+            Commit::Touch => Ok(self.touch().await),
             Commit::Create => self.create().await,
             Commit::Update => self.update().await,
             Commit::Rotate => self.rotate().await,
@@ -55,16 +57,20 @@ impl<'a> Issuer<'a> {
     }
 
     /// Also for what was sealed with a retired key, when the deadline is not due.
-    async fn touch(&self) -> Result<Outcome, Error> {
-        self.write_over(|origin| {
+    ///
+    /// As with a store, one that fails is no reason to refuse an answer for which nothing else was to be written.
+    async fn touch(&self) -> Outcome {
+        let touch = pin!(self.write_over(|origin| {
             let policy = &self.settings.options.expiry;
             let deadline = self.work.draft.postponed(policy, self.work.now);
             Ok(Record {
                 expires_at: deadline.unwrap_or(origin.record.expires_at),
                 ..origin.record.clone()
             })
-        })
-        .await
+        }));
+        let touched = self.settings.in_time("touch", touch).await;
+        // An error of the store was reported where it happened.
+        touched.unwrap_or_else(|_| Outcome::unchanged())
     }
 
     async fn update(&self) -> Result<Outcome, Error> {
@@ -80,7 +86,7 @@ impl<'a> Issuer<'a> {
         let Some(origin) = &self.work.draft.origin else {
             return Ok(Outcome::unchanged());
         };
-        if !self.stands(origin).await? {
+        if self.stands(origin).await?.is_none() {
             return Ok(gone(Some(&origin.record_id)));
         }
         self.issue(origin.id.clone(), next(origin)?)
@@ -88,7 +94,7 @@ impl<'a> Issuer<'a> {
 
     async fn create(&self) -> Result<Outcome, Error> {
         let draft = &self.work.draft;
-        let generation = self.client.generation(draft.user()).await?;
+        let generation = self.generation().await?;
         let policy = &self.settings.options.expiry;
         let record = draft.first_record(policy, self.work.now, generation)?;
         if record.is_expired(self.work.now) {
@@ -104,17 +110,21 @@ impl<'a> Issuer<'a> {
             return Ok(Outcome::unchanged());
         };
         // Of what can fail all but the last comes first: with the revocation the old session is over.
-        let stands = self.stands(origin).await?;
-        let generation = self.client.generation(draft.user()).await?;
+        let Some(own) = self.stands(origin).await? else {
+            return Ok(gone(Some(&origin.record_id)));
+        };
+        let generation = match draft.user() == origin.record.user.as_ref() {
+            true => own,
+            false => self.generation().await?,
+        };
         let record = self.next_record(origin, generation)?;
         let issued = self.issue(self.new_id()?, record)?;
         let ended = origin.doomed();
         let random = &*self.settings.random;
-        let rotated = stands
-            && self
-                .client
-                .revoke(&ended.id, ended.until, self.work.now, random)
-                .await?;
+        let rotated = self
+            .client
+            .revoke(&ended.id, ended.until, self.work.now, random)
+            .await?;
         match rotated {
             true => Ok(issued),
             false => Ok(gone(Some(&origin.record_id))),
@@ -140,12 +150,20 @@ impl<'a> Issuer<'a> {
         })
     }
 
-    /// Whether the session that was loaded is still one: neither ended by somebody else nor expired meanwhile.
-    async fn stands(&self, origin: &Origin) -> Result<bool, Error> {
-        let Origin {
-            record_id, record, ..
-        } = origin;
-        Ok(!record.is_expired(self.work.now) && self.client.stands(record_id, record).await?)
+    /// The generation of the session that was loaded, if it is still one: neither ended by somebody else nor expired
+    /// meanwhile.
+    async fn stands(&self, origin: &Origin) -> Result<Option<WriteToken>, Error> {
+        if origin.record.is_expired(self.work.now) {
+            return Ok(None);
+        }
+        self.client.stands(&origin.record_id, &origin.record).await
+    }
+
+    /// The generation of a session that begins with a login.
+    async fn generation(&self) -> Result<WriteToken, Error> {
+        let random = &*self.settings.random;
+        let user = self.work.draft.user();
+        self.client.generation(user, self.work.now, random).await
     }
 
     fn next_record(&self, origin: &Origin, generation: WriteToken) -> Result<Record, Error> {
@@ -157,7 +175,7 @@ impl<'a> Issuer<'a> {
     fn issue(&self, id: SessionId, record: Record) -> Result<Outcome, Error> {
         let options = &self.settings.options;
         let token = self.client.issue(
-            options.cookie.full_name(),
+            &options.cookie,
             &id,
             &record,
             self.work.now,

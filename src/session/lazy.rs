@@ -20,7 +20,7 @@ use crate::{
         detached::Detached,
         presented::Presented,
         settings::Settings,
-        state::{Access, CookieChange, Draft, Phase, State, committed},
+        state::{Access, CookieChange, Draft, Phase, State, committed, too_late_for_a_cookie},
     },
 };
 
@@ -117,7 +117,8 @@ impl LazySession {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Committed`] if the answer has been sent already.
+    /// [`ErrorKind::Committed`] if the answer has been sent already, unless it was loaded again since and can be
+    /// ended without the help of the browser.
     ///
     /// # Examples
     ///
@@ -138,6 +139,9 @@ impl LazySession {
         state.accessed = true;
         if state.phase == Phase::Committed {
             return Err(committed());
+        }
+        if state.phase == Phase::Reopened && self.0.settings.is_irrevocable() {
+            return Err(too_late_for_a_cookie());
         }
         let draft = state.draft.as_deref();
         if draft.is_some_and(|draft| draft.access == Access::Ended) {
@@ -315,7 +319,7 @@ impl LazySession {
             Stored::Nothing { gone: true } => Ok(Some(Draft::ended(settings))),
             // What was flushed held nothing new, or it would have been replaced.
             Stored::Nothing { gone: false } => {
-                debug_assert_eq!(work.commit, Commit::Delete);
+                debug_assert!(matches!(work.commit, Commit::Delete | Commit::Replace));
                 Ok(None)
             }
         }

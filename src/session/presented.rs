@@ -35,14 +35,17 @@ impl Presented {
         candidates
     }
 
-    /// The first few different tokens under a cookie name, each put together from its cookies.
-    pub(crate) fn tokens(&self, name: &str) -> Vec<Vec<u8>> {
+    /// The first few different tokens under a cookie name whose beginning is recognized, each put together from its cookies.
+    ///
+    /// What is not recognized is not counted, so that it does not hide what is.
+    pub(crate) fn tokens(&self, name: &str, recognizes: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
         let names: Vec<_> = (0..chunks::CHUNKS_MAX)
             .map(|index| chunks::name(name, index))
             .collect();
         let mut firsts: Vec<&[u8]> = Vec::new();
         for value in self.values(name) {
-            if firsts.len() < CANDIDATES_MAX && !firsts.contains(&value) {
+            let is_new = firsts.len() < CANDIDATES_MAX && !firsts.contains(&value);
+            if is_new && recognizes(chunks::start(value)) {
                 firsts.push(value);
             }
         }

@@ -65,6 +65,14 @@ impl Settings {
         matches!(self.backend.side, Side::Client(_))
     }
 
+    /// Whether a session ends only if the browser forgets it.
+    pub(crate) fn is_irrevocable(&self) -> bool {
+        match &self.backend.side {
+            Side::Server(_) => false,
+            Side::Client(client) => !client.is_revocable(),
+        }
+    }
+
     /// What contradicts itself, or leaves no room.
     pub(crate) fn check(&self) -> Result<(), OptionsError> {
         self.options.check()?;

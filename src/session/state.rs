@@ -163,10 +163,7 @@ impl State {
             return Err(committed());
         }
         if self.phase == Phase::Reopened && settings.is_in_cookies() {
-            return Err(Error::new(
-                ErrorKind::Committed,
-                "the answer has been sent, and the session is in a cookie, which can not be set any more",
-            ));
+            return Err(too_late_for_a_cookie());
         }
         if self.busy {
             return Err(Error::new(
@@ -356,5 +353,12 @@ pub(crate) const fn committed() -> Error {
     Error::new(
         ErrorKind::Committed,
         "the session is committed; reload it to change and save it",
+    )
+}
+
+pub(crate) const fn too_late_for_a_cookie() -> Error {
+    Error::new(
+        ErrorKind::Committed,
+        "the answer has been sent, and the session is in a cookie, which can not be set any more",
     )
 }

@@ -23,8 +23,9 @@ use crate::{
 ///
 /// The data is sealed with XChaCha20-Poly1305 and takes 45 bytes more. It is bound to the record's id, version,
 /// user, creation and absolute deadline: who can write into the store can put one session's data neither under another id
-/// nor under another user, nor bring back what a session held before. He can still delete sessions, and let them live up to
-/// their absolute deadline.
+/// nor under another user, and can not mix two states of one. He can still delete sessions, let them live up to
+/// their absolute deadline, and put back an older state of one as a whole, also of one that was ended: who can write into the
+/// store decides which sessions there are.
 ///
 /// What the store behind can do, this can do too: it finds the sessions of a user, sweeps and scans.
 /// A record that can not be opened is damaged ([`StoreErrorKind::Corrupt`]): the layer serves such a client an

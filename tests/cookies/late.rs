@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::routing::post;
 use tokio::sync::mpsc;
-use tower_keep::{Error, ErrorKind, Session};
+use tower_keep::{Error, ErrorKind, Session, SessionLayer};
 
 use crate::{
     both_kinds,
     support::{Browser, router},
-    world::{Kind, World},
+    world::{DAY, Kind, World},
 };
 
 both_kinds!(
@@ -17,6 +17,8 @@ both_kinds!(
     a_reload_before_the_answer_discards_what_was_not_saved,
     after_the_answer_a_change_is_an_error_and_not_lost_in_silence,
     after_the_answer_a_reload_tells_of_a_logout,
+    after_the_answer_a_reload_tells_of_the_absolute_deadline,
+    after_the_answer_a_logout_is_final_or_an_error,
 );
 
 async fn what_was_saved_reaches_the_browser_even_if_the_handler_then_fails(kind: Kind) {
@@ -60,7 +62,7 @@ async fn a_reload_before_the_answer_discards_what_was_not_saved(kind: Kind) {
 }
 
 /// A route that hands its session out, to be used after the answer.
-fn handing_out(world: &World) -> (Browser, mpsc::UnboundedReceiver<Session>) {
+fn handing_out(layer: SessionLayer) -> (Browser, mpsc::UnboundedReceiver<Session>) {
     let (give, given) = mpsc::unbounded_channel();
     let give = Arc::new(give);
     let route = move |session: Session| {
@@ -68,11 +70,11 @@ fn handing_out(world: &World) -> (Browser, mpsc::UnboundedReceiver<Session>) {
         async move { give.send(session).unwrap() }
     };
     let routes = router().route("/stream", post(route));
-    (Browser::new(&routes.layer(world.layer())), given)
+    (Browser::new(&routes.layer(layer)), given)
 }
 
 async fn after_the_answer_a_change_is_an_error_and_not_lost_in_silence(kind: Kind) {
-    let (mut browser, mut given) = handing_out(&World::new(kind));
+    let (mut browser, mut given) = handing_out(World::new(kind).layer());
     browser.post("/put/color/red").await.assert_ok();
     browser.post("/stream").await.assert_ok();
     let session = given.recv().await.unwrap();
@@ -93,7 +95,7 @@ async fn after_the_answer_a_change_is_an_error_and_not_lost_in_silence(kind: Kin
 }
 
 async fn after_the_answer_a_reload_tells_of_a_logout(kind: Kind) {
-    let (mut browser, mut given) = handing_out(&World::new(kind));
+    let (mut browser, mut given) = handing_out(World::new(kind).layer());
     browser.post("/login/ada").await.assert_ok();
     browser.post("/stream").await.assert_ok();
     let session = given.recv().await.unwrap();
@@ -102,4 +104,35 @@ async fn after_the_answer_a_reload_tells_of_a_logout(kind: Kind) {
     browser.post("/logout").await.assert_ok();
     session.reload().await.unwrap();
     assert_eq!(session.user(), None);
+}
+
+async fn after_the_answer_a_reload_tells_of_the_absolute_deadline(kind: Kind) {
+    let world = World::new(kind);
+    let (mut browser, mut given) = handing_out(world.layer_without_revocations());
+    browser.post("/login/ada").await.assert_ok();
+    browser.post("/stream").await.assert_ok();
+    let session = given.recv().await.unwrap();
+    world.pass(30 * DAY - 1);
+    session.reload().await.unwrap();
+    assert!(session.user().is_some());
+    world.pass(1);
+    session.reload().await.unwrap();
+    assert_eq!(session.user(), None);
+}
+
+async fn after_the_answer_a_logout_is_final_or_an_error(kind: Kind) {
+    let world = World::new(kind);
+    let without = world.layer_without_revocations();
+    for (layer, is_final) in [(world.layer(), true), (without, false)] {
+        let (mut browser, mut given) = handing_out(layer);
+        browser.post("/login/ada").await.assert_ok();
+        browser.post("/stream").await.assert_ok();
+        let session = given.recv().await.unwrap();
+        session.reload().await.unwrap();
+        match session.flush() {
+            Ok(()) => session.save().await.unwrap(),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Committed),
+        }
+        assert_eq!(!browser.is_alive().await, is_final);
+    }
 }

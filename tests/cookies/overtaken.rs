@@ -1,6 +1,15 @@
 //! Slow requests that a logout, a login or the end of all sessions overtakes.
 
-use tower_keep::UserId;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use tower_keep::{
+    CookieStore, Created, MemoryStore, Record, RecordId, Revocable, Rotated, SessionLayer,
+    SessionStore, StoreError, Timestamp, Updated, UserId, Version,
+};
 
 use crate::{
     both_kinds,
@@ -12,6 +21,7 @@ both_kinds!(
     a_slow_request_that_a_logout_overtakes_sets_no_cookie,
     a_slow_request_that_a_login_overtakes_sets_no_cookie,
     a_slow_request_that_the_end_of_all_sessions_overtakes_sets_no_cookie,
+    the_end_of_all_sessions_at_any_moment_of_a_request_ends_what_it_rotates_too,
     of_two_rotations_at_once_one_sets_a_cookie_and_its_session_alone_lives,
 );
 
@@ -72,6 +82,90 @@ async fn a_slow_request_that_a_login_overtakes_sets_no_cookie(kind: Kind) {
 
 async fn a_slow_request_that_the_end_of_all_sessions_overtakes_sets_no_cookie(kind: Kind) {
     overtake(kind, "everywhere").await;
+}
+
+/// Ends all sessions of Alice right before one of its loads.
+#[derive(Debug)]
+struct Meddling {
+    inner: Arc<MemoryStore>,
+    cookies: CookieStore<Revocable>,
+    loads: AtomicUsize,
+    before_load: usize,
+}
+
+#[async_trait]
+impl SessionStore for Meddling {
+    async fn load(&self, id: &RecordId) -> Result<Option<Record>, StoreError> {
+        if self.loads.fetch_add(1, Ordering::SeqCst) == self.before_load {
+            let alice = UserId::new("alice").unwrap();
+            self.cookies.delete_all_of(&alice, None).await.unwrap();
+        }
+        self.inner.load(id).await
+    }
+
+    async fn create(&self, id: &RecordId, record: &Record) -> Result<Created, StoreError> {
+        self.inner.create(id, record).await
+    }
+
+    async fn update(
+        &self,
+        id: &RecordId,
+        record: &Record,
+        expected: Version,
+    ) -> Result<Updated, StoreError> {
+        self.inner.update(id, record, expected).await
+    }
+
+    async fn rotate(
+        &self,
+        old: &RecordId,
+        new: &RecordId,
+        record: &Record,
+        expected: Version,
+    ) -> Result<Rotated, StoreError> {
+        self.inner.rotate(old, new, record, expected).await
+    }
+
+    async fn touch(
+        &self,
+        id: &RecordId,
+        expires_at: Timestamp,
+        expected: Version,
+    ) -> Result<bool, StoreError> {
+        self.inner.touch(id, expires_at, expected).await
+    }
+
+    async fn delete(&self, id: &RecordId) -> Result<bool, StoreError> {
+        self.inner.delete(id).await
+    }
+}
+
+async fn the_end_of_all_sessions_at_any_moment_of_a_request_ends_what_it_rotates_too(kind: Kind) {
+    for path in ["/cycle", "/put/color/red", "/expire/60"] {
+        for before_load in 0..4 {
+            let world = World::new(kind);
+            let inner = Arc::new(MemoryStore::new());
+            let cookies = || kind.cookies(&world.keyring);
+            let mut victim = Browser::new(&router().layer(SessionLayer::new(
+                cookies().with_revocations(Arc::clone(&inner)),
+            )));
+            victim.post("/login/alice").await.assert_ok();
+            let meddling = Arc::new(Meddling {
+                cookies: cookies().with_revocations(Arc::clone(&inner)),
+                inner,
+                loads: AtomicUsize::new(0),
+                before_load,
+            });
+            let layer = SessionLayer::new(cookies().with_revocations(Arc::clone(&meddling)));
+            let mut thief = Browser::new(&router().layer(layer)).with_id_of(&victim);
+            thief.post(path).await;
+            assert!(meddling.loads.load(Ordering::SeqCst) > before_load);
+            assert!(victim.is_anonymous().await, "{path} {before_load}");
+            // What is written to a session that had ended before it was loaded begins another, of nobody.
+            let whose = thief.get("/whoami").await.assert_ok().body;
+            assert_eq!(whose, "-", "{path} {before_load}");
+        }
+    }
 }
 
 async fn of_two_rotations_at_once_one_sets_a_cookie_and_its_session_alone_lives(kind: Kind) {

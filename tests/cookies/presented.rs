@@ -20,6 +20,8 @@ both_kinds!(
     a_write_under_somebody_elses_token_starts_a_session_of_its_own,
     the_token_is_found_among_others_and_in_any_field,
     beside_tokens_that_are_none_the_live_one_is_found_in_any_order,
+    of_two_states_of_one_session_the_later_is_used_in_any_order,
+    values_that_are_no_tokens_do_not_hide_the_session,
     of_two_live_sessions_neither_is_used_in_any_order,
     names_that_only_look_like_ours_are_not_ours,
     a_mebibyte_of_cookies_is_answered,
@@ -161,6 +163,50 @@ async fn beside_tokens_that_are_none_the_live_one_is_found_in_any_order(kind: Ki
         format!("{theirs}; {NAME}=1; {ours}; {NAME}="),
         format!("{ours}; {ours}"),
     ] {
+        assert_eq!(
+            browser.read_with("/get/color", cookie.as_bytes()).await,
+            "\"red\""
+        );
+    }
+}
+
+/// As when an attribute of the cookie was changed, so that the browser keeps the old one beside the new.
+async fn of_two_states_of_one_session_the_later_is_used_in_any_order(kind: Kind) {
+    let world = World::new(kind);
+    let mut browser = world.browser();
+    browser.post("/put/color/red").await.assert_ok();
+    let older = browser.cookie_header().unwrap();
+    browser.post("/put/color/blue").await.assert_ok();
+    let later = browser.cookie_header().unwrap();
+    for cookie in [format!("{older}; {later}"), format!("{later}; {older}")] {
+        assert_eq!(
+            browser.read_with("/get/color", cookie.as_bytes()).await,
+            "\"blue\""
+        );
+    }
+}
+
+async fn values_that_are_no_tokens_do_not_hide_the_session(kind: Kind) {
+    let world = World::new(kind);
+    let mut browser = world.browser();
+    browser.post("/put/color/red").await.assert_ok();
+    let ours = browser.cookie_header().unwrap();
+    let others = [
+        "",
+        "a",
+        "1",
+        "1b",
+        "1cccccccccccccccc",
+        "2AQAAAAAA",
+        "id",
+        "4AgAAAAAA",
+    ];
+    let others: Vec<_> = others
+        .iter()
+        .map(|value| format!("{NAME}={value}"))
+        .collect();
+    let others = others.join("; ");
+    for cookie in [format!("{others}; {ours}"), format!("{ours}; {others}")] {
         assert_eq!(
             browser.read_with("/get/color", cookie.as_bytes()).await,
             "\"red\""

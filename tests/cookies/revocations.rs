@@ -2,14 +2,14 @@
 
 use http::StatusCode;
 use tower_keep::{
-    ErrorKind, Outage, UserId,
+    EncryptedStore, ErrorKind, MemoryStore, Outage, SessionLayer, UserId,
     testing::{Fault, Operation},
 };
 
 use crate::{
     both_kinds,
     support::{Browser, app},
-    world::{Kind, World},
+    world::{DAY, Kind, World, keyring},
 };
 
 both_kinds!(
@@ -20,6 +20,8 @@ both_kinds!(
     during_an_outage_a_route_may_serve_everybody_as_a_stranger,
     a_mark_whose_reply_is_lost_or_that_is_sent_twice_is_made_once_and_well,
     a_failed_end_of_all_sessions_is_an_error,
+    a_touch_that_fails_does_not_refuse_the_answer,
+    a_damaged_mark_ends_what_it_may_have_ended_and_locks_nobody_out,
 );
 
 async fn requests_ask_the_store_as_often_as_the_documentation_says(kind: Kind) {
@@ -156,4 +158,40 @@ async fn a_failed_end_of_all_sessions_is_an_error(kind: Kind) {
         browser.post("/login/ada").await.assert_ok();
         assert!(browser.is_alive().await);
     }
+}
+
+async fn a_touch_that_fails_does_not_refuse_the_answer(kind: Kind) {
+    let world = World::new(kind);
+    let mut browser = world.browser();
+    browser.post("/put/color/red").await.assert_ok();
+    world.pass(2 * DAY);
+    world.ended.inject_after(1, Fault::Fail);
+    let answer = browser.get("/get/color").await.assert_ok();
+    assert_eq!(answer.set_cookies(), [""; 0]);
+    world.ended.heal();
+    browser.get("/get/color").await.assert_ok().the_cookie();
+}
+
+/// Its store is encrypted, and the secret was dropped.
+async fn a_damaged_mark_ends_what_it_may_have_ended_and_locks_nobody_out(kind: Kind) {
+    let world = World::new(kind);
+    let inner = MemoryStore::new();
+    let cookies = || {
+        let marks = EncryptedStore::new(inner.clone(), &keyring());
+        kind.cookies(&world.keyring).with_revocations(marks)
+    };
+    let ada = UserId::new("ada").unwrap();
+    let at = |cookies| Browser::new(&app(SessionLayer::new(cookies)));
+    let mut before = at(cookies());
+    before.post("/login/ada").await.assert_ok();
+    cookies().delete_all_of(&ada, None).await.unwrap();
+    // Each has a secret of its own, and can not read what the others have marked.
+    let later = cookies();
+    let mut again = at(later.clone()).with_id_of(&before);
+    assert!(again.is_anonymous().await);
+    again.post("/login/ada").await.assert_ok();
+    assert!(again.is_alive().await);
+    let latest = cookies();
+    latest.delete_all_of(&ada, None).await.unwrap();
+    assert!(at(latest).with_id_of(&again).is_anonymous().await);
 }

@@ -17,6 +17,7 @@ both_kinds!(
     with_a_cookie_missing_or_of_another_session_there_is_no_session,
     a_planted_cookie_under_the_name_of_a_part_does_not_hide_the_session,
     what_does_not_fit_is_an_error_where_it_is_put_in_and_the_session_stays,
+    a_session_that_no_longer_fits_is_an_error_where_it_is_sealed_and_stays,
     whatever_fits_is_kept_by_a_browser_whatever_the_options_and_the_user,
 );
 
@@ -144,6 +145,32 @@ async fn what_does_not_fit_is_an_error_where_it_is_put_in_and_the_session_stays(
     assert_eq!(browser.get("/get/color").await.body, "\"red\"");
     assert_eq!(read_len(&browser, "a").await, 8000);
     assert_eq!(browser.get("/get/b").await.body, "-");
+}
+
+async fn a_session_that_no_longer_fits_is_an_error_where_it_is_sealed_and_stays(kind: Kind) {
+    let world = World::new(kind);
+    let layer = |path: &str| world.layer().with_path(path);
+    let mut browser = browser_at(layer("/shop"));
+    browser.post("/put/color/red").await.assert_ok();
+    browser.post("/fill").await.assert_ok();
+    let cookies = browser.cookie_header().unwrap();
+    let longer = browser_at(layer(&format!("/{}", "p".repeat(300))));
+    let send = async |method: http::Method, path: &str| {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("cookie", http::HeaderValue::from_str(&cookies).unwrap());
+        longer.send_with(method, path, headers).await
+    };
+    world.pass(3 * crate::world::DAY);
+    let read = send(http::Method::GET, "/get/color").await.assert_ok();
+    assert_eq!((&*read.body, read.set_cookies()), ("\"red\"", vec![]));
+    for path in ["/cycle", "/login/ada", "/put/color/blue"] {
+        let refused = send(http::Method::POST, path).await;
+        assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE, "{path}");
+        assert_eq!(refused.set_cookies(), [""; 0]);
+    }
+    assert_eq!(world.marks().await, 0, "the session stays");
+    let smaller = send(http::Method::POST, "/remove/filler").await.assert_ok();
+    assert!(smaller.set_cookies()[0].starts_with("__Secure-id=1"));
 }
 
 async fn whatever_fits_is_kept_by_a_browser_whatever_the_options_and_the_user(kind: Kind) {

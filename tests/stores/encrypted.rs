@@ -205,3 +205,18 @@ async fn without_random_bits_nothing_is_stored() {
     assert_eq!(error.kind(), StoreErrorKind::Other);
     assert_eq!(inner.load(&ID).await.unwrap(), None);
 }
+
+/// Against that it would need to know more than the store does.
+#[tokio::test]
+async fn an_older_state_that_is_put_back_as_a_whole_is_taken_for_the_session() {
+    let inner = MemoryStore::new();
+    let store = EncryptedStore::new(inner.clone(), &keyring());
+    let first = record("ada", b"role=admin");
+    let _ = store.create(&ID, &first).await.unwrap();
+    let older = inner.load(&ID).await.unwrap().unwrap();
+    let second = next(&first, Payload::from(&b"role=user"[..]));
+    let _ = store.update(&ID, &second, first.version).await.unwrap();
+    assert!(store.delete(&ID).await.unwrap());
+    let _ = inner.create(&ID, &older).await.unwrap();
+    assert_eq!(store.load(&ID).await.unwrap(), Some(first));
+}

@@ -45,6 +45,11 @@ pub(crate) fn split(token: &str, piece_len: usize) -> Option<Vec<String>> {
     Some(pieces.map(value).collect())
 }
 
+/// The beginning of the token of a first cookie's value.
+pub(crate) fn start(first: &[u8]) -> &[u8] {
+    first.get(1..).unwrap_or_default()
+}
+
 /// The token of a first cookie's value, with the values that `others` finds under the names of the rest.
 pub(crate) fn join<'a, O>(first: &[u8], others: impl Fn(usize) -> O) -> Option<Vec<u8>>
 where

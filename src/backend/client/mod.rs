@@ -15,7 +15,7 @@ pub(crate) use self::{
     token::{Opened, Token},
 };
 use crate::{
-    error::Error,
+    error::{Error, ErrorKind},
     id::{RandomSource, RecordId, SessionId, WriteToken},
     options::CookieOptions,
     record::Record,
@@ -54,23 +54,50 @@ impl Client {
 
     /// What a token of that cookie holds, unless it is not ours or was issued too long ago. It may have
     /// expired, or be revoked.
-    pub(crate) fn open(&self, cookie_name: &str, written: &[u8], now: Timestamp) -> Option<Opened> {
-        let opened = token::open(&*self.seal, &self.context(cookie_name), written)?;
-        let age = now.duration_since(opened.issued_at);
-        let outdated = opened.outdated || age >= TOKEN_AGE_MAX / 10;
-        (age < TOKEN_AGE_MAX).then_some(Opened { outdated, ..opened })
-    }
-
-    pub(crate) fn issue(
+    ///
+    /// Fails for one that a newer version of this crate has issued.
+    pub(crate) fn open(
         &self,
         cookie_name: &str,
+        written: &[u8],
+        now: Timestamp,
+    ) -> Result<Option<Opened>, Error> {
+        let opened = token::open(&*self.seal, &self.context(cookie_name), written)?;
+        Ok(opened.and_then(|opened| {
+            let age = now.duration_since(opened.issued_at);
+            let outdated = opened.outdated || age >= TOKEN_AGE_MAX / 10;
+            (age < TOKEN_AGE_MAX).then_some(Opened { outdated, ..opened })
+        }))
+    }
+
+    /// Whether the beginning of a token tells that one of our keys has sealed it.
+    pub(crate) fn recognizes(&self, start: &[u8]) -> bool {
+        token::recognizes(&*self.seal, start)
+    }
+
+    /// Whether a session can be ended, other than by asking the browser to forget it.
+    pub(crate) const fn is_revocable(&self) -> bool {
+        self.revocations.is_some()
+    }
+
+    /// The token of a session, in pieces that browsers keep.
+    ///
+    /// Fails for one that does not fit, as one may that was made under options which left more room.
+    pub(crate) fn issue(
+        &self,
+        options: &CookieOptions,
         id: &SessionId,
         record: &Record,
         now: Timestamp,
         random: &dyn RandomSource,
     ) -> Result<Token, Error> {
-        let context = self.context(cookie_name);
-        token::seal(&*self.seal, &context, id, record, now, random)
+        let context = self.context(options.full_name());
+        let written = token::seal(&*self.seal, &context, id, record, now, random)?;
+        let values = chunks::split(&written, chunks::piece_len(options));
+        values.map(Token::new).ok_or(Error::new(
+            ErrorKind::TooLarge,
+            "the session does not fit into the cookies that a browser keeps",
+        ))
     }
 
     /// Bytes of data that a session can have at most, whoever its user is: what fits the cookies.
@@ -82,17 +109,31 @@ impl Client {
     }
 
     /// Whether a session that was opened has not been ended since.
-    pub(crate) async fn stands(&self, id: &RecordId, record: &Record) -> Result<bool, Error> {
+    ///
+    /// Answers the generation that it belongs to, or `None` if it was ended.
+    pub(crate) async fn stands(
+        &self,
+        id: &RecordId,
+        record: &Record,
+    ) -> Result<Option<WriteToken>, Error> {
         match &self.revocations {
-            None => Ok(true),
+            None => Ok(Some(record.version.token)),
             Some(revocations) => revocations.allow(&self.namespace, id, record).await,
         }
     }
 
     /// Which of the generations of a user's sessions one that begins now belongs to.
-    pub(crate) async fn generation(&self, user: Option<&UserId>) -> Result<WriteToken, Error> {
+    pub(crate) async fn generation(
+        &self,
+        user: Option<&UserId>,
+        now: Timestamp,
+        random: &dyn RandomSource,
+    ) -> Result<WriteToken, Error> {
         match (&self.revocations, user) {
-            (Some(revocations), Some(user)) => revocations.generation(&self.namespace, user).await,
+            (Some(revocations), Some(user)) => {
+                let generation = revocations.generation(&self.namespace, user, now, random);
+                generation.await
+            }
             (None, _) | (_, None) => Ok(Revocations::FIRST_GENERATION),
         }
     }

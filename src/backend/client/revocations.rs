@@ -41,32 +41,51 @@ impl Revocations {
         }
     }
 
+    /// The generation of a session that was not ended: what is to be sealed into it when it gets another id.
+    ///
+    /// Not what is the present generation a moment later: then all sessions of its user may have been ended,
+    /// this one among them.
     pub(super) async fn allow(
         &self,
         namespace: &str,
         id: &RecordId,
         record: &Record,
-    ) -> Result<bool, Error> {
-        if self.store.load(&key_of_session(id)).await?.is_some() {
-            return Ok(false);
+    ) -> Result<Option<WriteToken>, Error> {
+        let own = record.version.token;
+        match self.look(&key_of_session(id)).await? {
+            Mark::None => {}
+            Mark::Whole(_) | Mark::Damaged => return Ok(None),
         }
         let Some(user) = &record.user else {
-            return Ok(true);
+            return Ok(Some(own));
         };
-        let present = self.store.load(&key_of_user(namespace, user)).await?;
-        Ok(present.is_none_or(|present| {
-            present.version.token == record.version.token
-                || present.payload.as_bytes() == id.as_bytes()
-        }))
+        Ok(match self.look(&key_of_user(namespace, user)).await? {
+            Mark::None => Some(own),
+            Mark::Whole(present) => {
+                let is_kept = present.payload.as_bytes() == id.as_bytes();
+                let generation = present.version.token;
+                (generation == own || is_kept).then_some(generation)
+            }
+            Mark::Damaged => None,
+        })
     }
 
     pub(super) async fn generation(
         &self,
         namespace: &str,
         user: &UserId,
+        now: Timestamp,
+        random: &dyn RandomSource,
     ) -> Result<WriteToken, Error> {
-        let present = self.store.load(&key_of_user(namespace, user)).await?;
-        Ok(present.map_or(Self::FIRST_GENERATION, |present| present.version.token))
+        match self.look(&key_of_user(namespace, user)).await? {
+            Mark::None => Ok(Self::FIRST_GENERATION),
+            Mark::Whole(present) => Ok(present.version.token),
+            // Nobody knows which generation it was, so that none of those before lives.
+            Mark::Damaged => {
+                self.end_generation(namespace, user, None, now, random)
+                    .await
+            }
+        }
     }
 
     pub(super) async fn revoke(
@@ -98,10 +117,6 @@ impl Revocations {
     }
 
     /// Begins a new generation of a user's sessions, to which none that there is belongs but `keep`.
-    #[cfg_attr(
-        not(feature = "cookie"),
-        expect(dead_code, reason = "a feature only adds names")
-    )]
     pub(super) async fn end_generation(
         &self,
         namespace: &str,
@@ -109,15 +124,19 @@ impl Revocations {
         keep: Option<&RecordId>,
         now: Timestamp,
         random: &dyn RandomSource,
-    ) -> Result<(), Error> {
+    ) -> Result<WriteToken, Error> {
         let key = key_of_user(namespace, user);
         let keep = keep.map_or(Payload::default(), |keep| keep.as_bytes()[..].into());
         let token = WriteToken::generate(random)?;
         let next = mark(now, now.saturating_add(TOKEN_AGE_MAX), token, keep);
         for _ in 0..ATTEMPTS_MAX {
-            let done = match self.store.load(&key).await? {
-                None => self.store.create(&key, &next).await? == Created::Done,
-                Some(present) => {
+            let done = match self.look(&key).await? {
+                Mark::None => self.store.create(&key, &next).await? == Created::Done,
+                Mark::Damaged => {
+                    self.store.delete(&key).await?;
+                    false
+                }
+                Mark::Whole(present) => {
                     let next = Record {
                         version: present.version.next(token),
                         ..next.clone()
@@ -127,11 +146,28 @@ impl Revocations {
                 }
             };
             if done {
-                return Ok(());
+                return Ok(token);
             }
         }
         Err(contended())
     }
+
+    async fn look(&self, key: &RecordId) -> Result<Mark, Error> {
+        match self.store.load(key).await {
+            Ok(None) => Ok(Mark::None),
+            Ok(Some(record)) => Ok(Mark::Whole(record)),
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => Ok(Mark::Damaged),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// What the store has under a key.
+enum Mark {
+    None,
+    Whole(Record),
+    /// Something was marked, and nobody can tell what any more. In doubt it was an end.
+    Damaged,
 }
 
 /// A record that outlives what it is about on every node, whatever its clock says.

@@ -38,7 +38,7 @@ use crate::{
 /// # What logging out means
 ///
 /// **A cookie can not be taken back.** [`flush`](crate::Session::flush) asks the browser to remove it, and a
-/// browser does. A copy of it, made by malware or read from a backup, goes on to be a live session until it
+/// browser does, until the answer to a slower request of the same browser sets it again. A copy of it, made by malware or read from a backup, goes on to be a live session until it
 /// expires; so does what the cookie was before a [`login`](crate::Session::login) or a
 /// [`cycle_id`](crate::Session::cycle_id). There is nothing that could end all sessions of a user. This is what the
 /// type `CookieStore<Irrevocable>` says.
@@ -46,6 +46,11 @@ use crate::{
 /// [`with_revocations`](Self::with_revocations) makes it a `CookieStore<Revocable>`: what was ended is kept in a
 /// store, small and seldom written, and each request that uses its session asks it. Then logout is final, rotated
 /// ids are dead, and [`delete_all_of`](CookieStore::delete_all_of) ends all sessions of a user.
+///
+/// Within the life of one session no store knows which of its states is the latest: a client that has kept an older
+/// cookie can present it again, and with it what has been removed since. So do not count attempts in such a session, or keep in it what
+/// may be used once; after a change that must not be undone call [`cycle_id`](crate::Session::cycle_id), which, with
+/// revocations, ends all states before.
 ///
 /// # What concurrent requests mean
 ///
@@ -56,7 +61,9 @@ use crate::{
 /// each of which changes the session, needs a store on the server.
 ///
 /// For the same reason what is changed after the headers went out, in a stream or a websocket, can not be saved:
-/// a change is then [`ErrorKind::Committed`](crate::ErrorKind::Committed).
+/// a change is then [`ErrorKind::Committed`](crate::ErrorKind::Committed), and so is a `flush` without revocations. A
+/// [`reload`](crate::Session::reload) there tells of the end of the session by a logout or by its absolute deadline, but knows
+/// nothing of cookies that were set since.
 ///
 /// # How much fits
 ///
@@ -133,6 +140,8 @@ impl CookieStore {
     /// | untouched, or without a session | 0 |
     /// | that reads a session of nobody / of a user | 1 / 2 |
     /// | that changes it | the same again |
+    /// | `cycle_id` | the same again, and 1 |
+    /// | login | the same again, and 1 or, of another user, 2; without a session 1 |
     /// | logout | those of the read if it was loaded, and 1 |
     ///
     /// A failure of the store is a failure: while nobody can tell whether a session was ended it is not served, but
@@ -201,9 +210,8 @@ impl CookieStore<Revocable> {
     pub async fn delete_all_of(&self, user: &UserId, keep: Option<&RecordId>) -> Result<(), Error> {
         let Revocable { revocations, clock } = &self.revocations;
         let now = clock.now().into();
-        revocations
-            .end_generation(&self.namespace, user, keep, now, &SystemRandom)
-            .await
+        let ended = revocations.end_generation(&self.namespace, user, keep, now, &SystemRandom);
+        ended.await.map(drop)
     }
 
     /// Takes the time from another clock, for when records of what was ended expire.

@@ -11,26 +11,30 @@ use std::fmt;
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::{
-    error::Error,
+    error::{Error, StoreError},
     id::{RandomSource, SessionId},
-    record::{Payload, Record},
+    record::{Payload, Record, RecordError},
     seal::Seal,
     timestamp::Timestamp,
 };
 
-/// A sealed session in its written form: base64url without padding. Whoever has it has the session.
+/// A sealed session as the values of one cookie or several. Whoever has them has the session.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Token(String);
+pub(crate) struct Token(Vec<String>);
 
 impl Token {
-    pub(crate) fn expose_secret(&self) -> &str {
+    pub(super) const fn new(values: Vec<String>) -> Self {
+        Self(values)
+    }
+
+    pub(crate) fn expose_secret(&self) -> &[String] {
         &self.0
     }
 }
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Token({} characters)", self.0.len())
+        write!(f, "Token({} cookies)", self.0.len())
     }
 }
 
@@ -44,6 +48,13 @@ pub(crate) struct Opened {
     pub(crate) outdated: bool,
 }
 
+impl Opened {
+    /// Of two states of one session the later is greater.
+    pub(crate) fn state(&self) -> (u64, Timestamp) {
+        (self.record.version.revision, self.issued_at)
+    }
+}
+
 pub(super) fn seal(
     seal: &dyn Seal,
     context: &[u8],
@@ -51,28 +62,53 @@ pub(super) fn seal(
     record: &Record,
     now: Timestamp,
     random: &dyn RandomSource,
-) -> Result<Token, Error> {
+) -> Result<String, Error> {
     let record = record.to_bytes();
     let issued_at = now.as_millis().to_be_bytes();
     let body = [&id.secret_bytes()[..], &issued_at, &record].concat();
     let sealed = seal.seal(context, &body, random)?;
-    Ok(Token(BASE64URL_NOPAD.encode(&sealed)))
+    Ok(BASE64URL_NOPAD.encode(&sealed))
 }
 
-pub(super) fn open(seal: &dyn Seal, context: &[u8], written: &[u8]) -> Option<Opened> {
-    let sealed = BASE64URL_NOPAD.decode(written).ok()?;
-    let opened = seal.open(context, &sealed)?;
+/// Fails for a record of a newer version, which is not to be taken for none and written over.
+pub(super) fn open(
+    seal: &dyn Seal,
+    context: &[u8],
+    written: &[u8],
+) -> Result<Option<Opened>, Error> {
+    let sealed = BASE64URL_NOPAD.decode(written).ok();
+    let Some(opened) = sealed.and_then(|sealed| seal.open(context, &sealed)) else {
+        return Ok(None);
+    };
     let body = Payload::from(opened.body);
-    let (id, rest) = body.as_bytes().split_first_chunk()?;
-    let (issued_at, _) = rest.split_first_chunk()?;
-    let record = Record::from_bytes(body.slice(HEADER_LEN..body.len())).ok()?;
-    Some(Opened {
-        id: SessionId::from_secret_bytes(*id),
-        issued_at: Timestamp::from_millis(i64::from_be_bytes(*issued_at)),
+    let Some((header, _)) = body.as_bytes().split_first_chunk::<HEADER_LEN>() else {
+        return Ok(None);
+    };
+    let [id @ .., a, b, c, d, e, f, g, h] = *header;
+    let record = match Record::from_bytes(body.slice(HEADER_LEN..body.len())) {
+        Ok(record) => record,
+        Err(RecordError::Corrupt) => return Ok(None),
+        Err(error @ RecordError::Unsupported) => {
+            return Err(StoreError::new("cookie", error.kind(), error).into());
+        }
+    };
+    Ok(Some(Opened {
+        id: SessionId::from_secret_bytes(id),
+        issued_at: Timestamp::from_millis(i64::from_be_bytes([a, b, c, d, e, f, g, h])),
         record,
         outdated: opened.outdated,
-    })
+    }))
 }
+
+/// Whether that is the beginning of a token that one of our keys has sealed.
+pub(super) fn recognizes(seal: &dyn Seal, start: &[u8]) -> bool {
+    let start = start.get(..START_LEN);
+    let header = start.and_then(|start| BASE64URL_NOPAD.decode(start).ok());
+    header.is_some_and(|header| seal.recognizes(&header))
+}
+
+/// Characters of a token from which its format and key id can be read.
+const START_LEN: usize = 8;
 
 /// Bytes before the record.
 pub(super) const HEADER_LEN: usize = 32 + 8;
