@@ -36,6 +36,8 @@ pub(super) struct Reply {
 
 /// What has come of the attempts so far.
 struct Course {
+    /// When the command was first to be sent.
+    begun: Instant,
     deadline: Instant,
     doubt: Option<RedisError>,
     breaks: u32,
@@ -70,6 +72,7 @@ impl Commands {
         fill(&mut command);
         let mut value = self.attempts(&command, None, &mut course).await;
         if matches!(&value, Err(Problem::Redis(error)) if Fate::of(error) == Fate::UnknownScript) {
+            course.begun = Instant::now();
             command = script.by_text();
             fill(&mut command);
             value = Box::pin(self.attempts(&command, None, &mut course)).await;
@@ -84,8 +87,10 @@ impl Commands {
     }
 
     fn begin(&self) -> Course {
+        let begun = Instant::now();
         Course {
-            deadline: Instant::now() + self.timeout,
+            begun,
+            deadline: begun + self.timeout,
             doubt: None,
             breaks: 0,
             last: None,
@@ -107,13 +112,19 @@ impl Commands {
         course: &mut Course,
     ) -> Result<Value, Problem> {
         let mut pause = PAUSE_MIN;
+        let mut now = course.begun;
         loop {
-            let mut live = match self.link.live() {
-                Some(live) => live,
-                None => timeout_at(course.deadline, Box::pin(self.link.next_live())).await??,
+            let mut live = if let Some(live) = self.link.live() {
+                live
+            } else {
+                let live = Box::pin(self.link.next_live());
+                let live = timeout_at(course.deadline, live).await??;
+                now = Instant::now();
+                live
             };
+            let patience = course.deadline.min(now + SILENCE);
             let mut reply = self
-                .attempt(&mut live, command, node, course.deadline)
+                .attempt(&mut live, command, node, patience, course.deadline)
                 .await?;
             if let Err(error) = &reply
                 && Fate::of(error) == Fate::Asked
@@ -140,21 +151,22 @@ impl Commands {
             }
             course.last = Some(error);
             timeout_at(course.deadline, sleep(pause)).await?;
+            now = Instant::now();
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 
-    /// Sends it once.
+    /// Sends it once, with less than the whole time for a connection that is silent.
     async fn attempt(
         &self,
         live: &mut Live,
         command: &Cmd,
         node: Option<&SingleNodeRoutingInfo>,
+        patience: Instant,
         deadline: Instant,
     ) -> Result<RedisResult<Value>, Problem> {
         let silent = live.mark();
         let mut sending = pin!(live.connection.send(command, node));
-        let patience = deadline.min(Instant::now() + SILENCE);
         match timeout_at(patience, sending.as_mut()).await {
             Ok(reply) => Ok(reply),
             Err(elapsed) if patience == deadline => {

@@ -256,8 +256,10 @@ impl RedisStore {
 
     /// What is under that key, expired or not.
     async fn get(&self, id: &RecordId) -> Result<Option<Kept>, StoreError> {
-        let mut command = redis::cmd("GET");
-        command.arg(self.prefix.session(id));
+        let key = self.prefix.session(id);
+        // Room for all of it, or it would be copied to grow.
+        let mut command = Cmd::with_capacity(2, "GET".len() + key.len());
+        command.arg("GET").arg(key);
         read(self.commands.send(&command).await?)
     }
 

@@ -13,8 +13,8 @@ pub(super) struct Script {
 impl Script {
     /// The call, to be given the number of keys, the keys and the arguments.
     pub(super) fn by_hash(&self) -> Cmd {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(&*self.hash);
+        let mut command = Cmd::with_capacity(ARGUMENTS_USUAL, BYTES_USUAL);
+        command.arg("EVALSHA").arg(&*self.hash);
         command
     }
 
@@ -25,6 +25,13 @@ impl Script {
         command
     }
 }
+
+/// Room for the name, the hash, the number of keys, and what most scripts are given after that.
+const ARGUMENTS_USUAL: usize = 12;
+
+/// The same in bytes, for two keys and a record of usual size: a buffer that grows step by step is
+/// copied at each of them.
+const BYTES_USUAL: usize = 512;
 
 /// Makes a script of the file of that name, behind the functions that all share.
 macro_rules! script {
