@@ -99,6 +99,7 @@ mod keyring;
 mod layer;
 mod meter;
 mod options;
+mod patience;
 mod record;
 mod seal;
 mod service;

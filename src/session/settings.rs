@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    future::poll_fn,
     pin::Pin,
     sync::{
         Arc,
@@ -11,7 +10,6 @@ use std::{
             Ordering::{AcqRel, Acquire},
         },
     },
-    task::Poll,
 };
 
 use tokio::sync::Notify;
@@ -23,6 +21,7 @@ use crate::{
     id::{RandomSource, SystemRandom},
     meter::{Event, count},
     options::{OptionsError, SessionOptions},
+    patience::within,
     session::pulse::Pulse,
     timestamp::Timestamp,
 };
@@ -98,31 +97,29 @@ impl Settings {
     }
 
     /// Waits for the store no longer than the layer's store timeout.
-    ///
-    /// The time runs from when the store has not answered at once, so that no timer is made for one
-    /// that does. The work is pinned by the caller, so that it is kept once and not twice.
     pub(crate) async fn in_time<T>(
         &self,
         operation: &'static str,
-        mut work: Pin<&mut impl Future<Output = Result<T, Error>>>,
+        work: Pin<&mut impl Future<Output = Result<T, Error>>>,
     ) -> Result<T, Error> {
-        if let Poll::Ready(output) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
-            return output;
-        }
-        self.pulse.keep();
         let limit = self.options.limits.store_timeout;
-        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-            count(Event::StoreError);
-            tracing::error!(
-                operation,
-                ?limit,
-                "the session store did not answer in time"
-            );
-            Err(Error::new(
-                ErrorKind::Timeout,
-                "the session store did not answer in time",
-            ))
-        })
+        let answer = within(limit, work, || self.pulse.keep()).await;
+        answer.unwrap_or_else(|| Err(self.out_of_time(operation)))
+    }
+
+    #[cold]
+    fn out_of_time(&self, operation: &'static str) -> Error {
+        let limit = self.options.limits.store_timeout;
+        count(Event::StoreError);
+        tracing::error!(
+            operation,
+            ?limit,
+            "the session store did not answer in time"
+        );
+        Error::new(
+            ErrorKind::Timeout,
+            "the session store did not answer in time",
+        )
     }
 }
 

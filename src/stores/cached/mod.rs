@@ -4,10 +4,7 @@ mod breaker;
 mod debts;
 mod payer;
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
-
-use async_trait::async_trait;
-use tokio::time::timeout;
+use std::{borrow::Cow, fmt, pin::pin, sync::Arc, time::Duration};
 
 use self::{breaker::Breakers, debts::Debts};
 use crate::{
@@ -16,6 +13,7 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     id::RecordId,
     meter::{Event, count},
+    patience::within,
     record::{Record, Version},
     store::{
         Created, Cursor, DeleteExpired, Page, Rotated, ScanSessions, SessionStore, StoredSession,
@@ -24,6 +22,7 @@ use crate::{
     timestamp::Timestamp,
     user::UserId,
 };
+use async_trait::async_trait;
 
 /// Serves reads from a [`RecordCache`], and keeps sessions in a store.
 ///
@@ -224,13 +223,14 @@ impl<C: RecordCache, S> Shared<C, S> {
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, Trouble> {
         let breaker = self.breakers.of(self.cache.part_of(id));
-        let error = match timeout(limit, call).await {
-            Ok(Ok(answer)) => {
+        // One in this process answers at once.
+        let error = match within(limit, pin!(call), || ()).await {
+            Some(Ok(answer)) => {
                 breaker.succeeded();
                 return Ok(answer);
             }
-            Ok(Err(error)) => error,
-            Err(_) => {
+            Some(Err(error)) => error,
+            None => {
                 let problem = "the cache did not answer in time";
                 StoreError::new("cache", StoreErrorKind::Unavailable, problem)
             }
