@@ -261,7 +261,9 @@ impl LazySession {
     /// Commits what there is now. Runs to its end even if the caller does not wait for it.
     pub(super) async fn save(&self) -> Result<(), Error> {
         let lazy = self.clone();
-        self.detach(async move { lazy.save_now().await }).await?
+        self.detach(async move { lazy.save_now().await })
+            .apart()
+            .await?
     }
 
     async fn save_now(&self) -> Result<(), Error> {
