@@ -96,8 +96,8 @@ fn candidates(field: &[u8]) -> Vec<SessionId> {
         .map(|byte| if holds(byte) { *byte } else { b'\t' })
         .collect();
     headers.append(COOKIE, HeaderValue::from_bytes(&field).expect("a value"));
-    let candidates = Presented::of(&headers).candidates(NAME);
-    candidates.into_iter().collect()
+    let mut candidates = Presented::of(&headers).candidates(NAME);
+    std::iter::from_fn(|| candidates.take()).collect()
 }
 
 fn update() -> Replay {

@@ -100,13 +100,12 @@ async fn sent_again<T, F>(
 where
     F: Future<Output = Result<T, StoreError>>,
 {
-    match send().await {
-        Err(first) if first.kind() == StoreErrorKind::Unavailable => {
-            report(operation, id, &first);
-            (Some(first), send().await)
-        }
-        answer => (None, answer),
-    }
+    let first = match send().await {
+        Err(first) if first.kind() == StoreErrorKind::Unavailable => first,
+        answer => return (None, answer),
+    };
+    report(operation, id, &first);
+    (Some(first), send().await)
 }
 
 fn report(operation: &'static str, record: &RecordId, error: &StoreError) {

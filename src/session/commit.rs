@@ -206,8 +206,10 @@ impl Committer<'_> {
                         false => Cookie::Aged,
                     };
                     let origin = Origin {
+                        id: origin.id.clone(),
+                        record_id: origin.record_id,
                         record,
-                        ..origin.clone()
+                        outdated: false,
                     };
                     let outcome = self.live(&writer.draft, origin, cookie);
                     writer.leave(&outcome);

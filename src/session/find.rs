@@ -1,8 +1,10 @@
 //! Which session a client presents.
 
+use std::{iter, sync::Arc};
+
 use crate::{
     backend::{Client, Opened, Server, Side},
-    data::{Table, parse},
+    data::parse,
     error::{Error, ErrorKind, StoreErrorKind},
     id::{RecordId, SessionId},
     record::Record,
@@ -15,43 +17,47 @@ use crate::{
 
 impl LazySession {
     /// Looks up what the client presents: exactly one live session, or none.
-    pub(super) async fn find(&self) -> Result<Draft, Error> {
+    pub(super) async fn find(&self) -> Result<Arc<Draft>, Error> {
         let settings = &*self.0.settings;
-        let name = settings.options.cookie.full_name();
-        let mut found = Found::None;
-        match &settings.backend.side {
-            Side::Server(server) => {
-                for id in self.0.presented.candidates(name).into_iter() {
-                    found.add(self.look_up(server, id).await?);
-                    if matches!(found, Found::Several) {
-                        break;
-                    }
-                }
-            }
-            Side::Client(client) => {
-                for opened in self.open_tokens(client)? {
-                    found.add(self.check(client, opened).await?);
-                }
-            }
-        }
+        let found = match &settings.backend.side {
+            Side::Server(server) => self.find_in_store(server).await?,
+            // A future of its own: it is larger, and does not concern the others.
+            Side::Client(client) => Box::pin(self.find_in_cookies(client)).await?,
+        };
         Ok(match found {
-            Found::One(live) => {
-                let (origin, table) = *live;
-                Draft::loaded(origin, table, settings)
-            }
-            Found::None => Draft::new(settings),
+            Found::One(live) => live,
+            Found::None => Arc::new(Draft::new(settings)),
             Found::Several => {
                 tracing::warn!("a request presents two live sessions; neither is used");
-                Draft::new(settings)
+                Arc::new(Draft::new(settings))
             }
         })
     }
 
+    async fn find_in_store(&self, server: &Server) -> Result<Found, Error> {
+        let name = self.0.settings.options.cookie.full_name();
+        let mut found = Found::None;
+        let mut candidates = self.0.presented.candidates(name);
+        while let Some(id) = candidates.take() {
+            if found.add(self.look_up(server, id).await?) {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn find_in_cookies(&self, client: &Client) -> Result<Found, Error> {
+        let mut found = Found::None;
+        for opened in self.open_tokens(client)? {
+            if found.add(self.check(client, opened).await?) {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
     /// What of a session is there now.
-    pub(super) async fn look_up_again(
-        &self,
-        origin: &Origin,
-    ) -> Result<Option<(Origin, Table)>, Error> {
+    pub(super) async fn look_up_again(&self, origin: &Origin) -> Result<Option<Arc<Draft>>, Error> {
         match &self.0.settings.backend.side {
             Side::Server(server) => self.look_up(server, origin.id.clone()).await,
             Side::Client(client) => {
@@ -61,7 +67,7 @@ impl LazySession {
                     return Ok(None);
                 }
                 match client.stands(&origin.record_id, &origin.record).await? {
-                    Some(_) => readable(origin.clone()),
+                    Some(_) => self.readable(origin.clone()),
                     None => Ok(None),
                 }
             }
@@ -75,7 +81,8 @@ impl LazySession {
         let doomed = |id: RecordId, until| Doomed { id, until };
         match &settings.backend.side {
             Side::Server(_) => {
-                let ids = self.0.presented.candidates(name).into_iter();
+                let mut candidates = self.0.presented.candidates(name);
+                let ids = iter::from_fn(|| candidates.take());
                 let unknown = Timestamp::from_millis(i64::MAX);
                 ids.map(|id| doomed(id.record_id(), unknown)).collect()
             }
@@ -90,11 +97,7 @@ impl LazySession {
     }
 
     /// The record of an id, if it is alive and readable.
-    async fn look_up(
-        &self,
-        server: &Server,
-        id: SessionId,
-    ) -> Result<Option<(Origin, Table)>, Error> {
+    async fn look_up(&self, server: &Server, id: SessionId) -> Result<Option<Arc<Draft>>, Error> {
         let record_id = id.record_id();
         let record = match server.load(&record_id).await {
             Ok(record) => record,
@@ -106,7 +109,7 @@ impl LazySession {
         let Some(record) = record.filter(|record| self.is_live(record)) else {
             return Ok(None);
         };
-        readable(Origin {
+        self.readable(Origin {
             id,
             record_id,
             record,
@@ -136,11 +139,7 @@ impl LazySession {
     }
 
     /// What was opened, if it is alive and readable.
-    async fn check(
-        &self,
-        client: &Client,
-        opened: Opened,
-    ) -> Result<Option<(Origin, Table)>, Error> {
+    async fn check(&self, client: &Client, opened: Opened) -> Result<Option<Arc<Draft>>, Error> {
         let origin = Origin {
             outdated: opened.outdated,
             ..Origin::new(opened.id, opened.record)
@@ -149,7 +148,7 @@ impl LazySession {
             return Ok(None);
         }
         match client.stands(&origin.record_id, &origin.record).await? {
-            Some(_) => readable(origin),
+            Some(_) => self.readable(origin),
             None => Ok(None),
         }
     }
@@ -157,35 +156,41 @@ impl LazySession {
     fn is_live(&self, record: &Record) -> bool {
         !record.is_expired(self.0.settings.now())
     }
+
+    /// A damaged record is reported, and none.
+    fn readable(&self, origin: Origin) -> Result<Option<Arc<Draft>>, Error> {
+        match parse(&origin.record) {
+            Ok(table) => Ok(Some(Arc::new(Draft::loaded(
+                origin,
+                table,
+                &self.0.settings,
+            )))),
+            Err(error) if error.kind() == ErrorKind::Unsupported => Err(error),
+            Err(_) => {
+                let record = origin.record_id;
+                tracing::error!(?record, "a stored session is damaged and not used");
+                Ok(None)
+            }
+        }
+    }
 }
 
 /// What was found of what a request presents.
 enum Found {
     None,
-    One(Box<(Origin, Table)>),
+    One(Arc<Draft>),
     Several,
 }
 
 impl Found {
-    fn add(&mut self, live: Option<(Origin, Table)>) {
+    /// Answers whether nothing more needs to be looked at.
+    fn add(&mut self, live: Option<Arc<Draft>>) -> bool {
         if let Some(live) = live {
             *self = match self {
-                Self::None => Self::One(Box::new(live)),
+                Self::None => Self::One(live),
                 Self::One(_) | Self::Several => Self::Several,
             };
         }
-    }
-}
-
-/// A damaged record is reported, and none.
-fn readable(origin: Origin) -> Result<Option<(Origin, Table)>, Error> {
-    match parse(&origin.record) {
-        Ok(table) => Ok(Some((origin, table))),
-        Err(error) if error.kind() == ErrorKind::Unsupported => Err(error),
-        Err(_) => {
-            let record = origin.record_id;
-            tracing::error!(?record, "a stored session is damaged and not used");
-            Ok(None)
-        }
+        matches!(self, Self::Several)
     }
 }

@@ -101,7 +101,7 @@ impl LazySession {
                 Err(error) if settings.options.outage == Outage::Anonymous => {
                     let kind = error.kind();
                     tracing::warn!(?kind, "serving an empty session during an outage");
-                    self.install(Draft::stand_in(settings));
+                    self.install(Arc::new(Draft::stand_in(settings)));
                 }
                 Err(error) => return Err(error),
             }
@@ -213,8 +213,8 @@ impl LazySession {
     }
 
     /// A flush that came meanwhile knows what it wants without having loaded.
-    fn install(&self, draft: Draft) {
-        self.state().draft.get_or_insert_with(|| Arc::new(draft));
+    fn install(&self, draft: Arc<Draft>) {
+        self.state().draft.get_or_insert(draft);
     }
 
     /// Loads the session again by the id it has now.
@@ -234,18 +234,18 @@ impl LazySession {
         let draft = match before.as_deref() {
             None => self.find().await?,
             Some(draft) if draft.access == Access::ReadOnly => self.find().await?,
-            Some(draft) if draft.access == Access::Ended => Draft::ended(settings),
+            Some(draft) if draft.access == Access::Ended => Arc::new(Draft::ended(settings)),
             Some(draft) => match &draft.origin {
-                None => Draft::new(settings),
-                Some(origin) => match self.look_up_again(origin).await? {
-                    Some((origin, table)) => Draft::loaded(origin, table, settings),
-                    None => Draft::ended(settings),
-                },
+                None => Arc::new(Draft::new(settings)),
+                Some(origin) => {
+                    let live = self.look_up_again(origin).await?;
+                    live.unwrap_or_else(|| Arc::new(Draft::ended(settings)))
+                }
             },
         };
         let mut state = self.state();
         let outdated = match same(state.draft.as_ref(), before.as_ref()) {
-            true => state.draft.replace(Arc::new(draft)),
+            true => state.draft.replace(draft),
             // A flush that came meanwhile stands.
             false => None,
         };
@@ -341,11 +341,10 @@ impl LazySession {
         if work.as_ref().is_some_and(Work::is_nothing) {
             return Closing::Done(self.take_cookie());
         }
-        let lazy = self.clone();
-        Closing::Committing(self.detach(async move { lazy.commit(work, ending).await }))
+        Closing::Committing(self.detach(self.clone().commit(work, ending)))
     }
 
-    async fn commit(&self, work: Option<Work>, ending: Ending) -> Committed {
+    async fn commit(self, work: Option<Work>, ending: Ending) -> Committed {
         let settings = &*self.0.settings;
         // Not counted as time of the commit: whoever has it is bounded by a time of its own.
         let _turn = self.0.gate.lock().await;

@@ -98,8 +98,9 @@ impl Candidates {
         }
     }
 
-    pub(crate) fn into_iter(self) -> impl Iterator<Item = SessionId> {
-        self.0.into_iter().flatten()
+    /// The next one, until there is none. Not an iterator: that would take more room in futures.
+    pub(crate) fn take(&mut self) -> Option<SessionId> {
+        self.0.iter_mut().find_map(Option::take)
     }
 }
 
@@ -146,10 +147,8 @@ mod tests {
         for field in fields {
             headers.append(COOKIE, HeaderValue::from_bytes(field).unwrap());
         }
-        Presented::of(&headers)
-            .candidates(NAME)
-            .into_iter()
-            .collect()
+        let mut candidates = Presented::of(&headers).candidates(NAME);
+        iter::from_fn(|| candidates.take()).collect()
     }
 
     #[test]
