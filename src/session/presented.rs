@@ -1,6 +1,6 @@
 //! What a request presents: its `Cookie` fields, and the ids in them.
 
-use std::{fmt, iter};
+use std::fmt;
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
@@ -109,18 +109,25 @@ impl Candidates {
 /// Octets are compared as they are: no percent-decoding, no folding of case, no white space but SP
 /// and HTAB (RFC 6265bis, section 5.7), so that no other name can be made to look like ours.
 fn values<'a>(field: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    let mut pairs = field.split(|&byte| byte == b';');
-    iter::from_fn(move || {
-        pairs.find_map(|pair| {
-            let equals = pair.iter().position(|&byte| byte == b'=')?;
-            let (key, value) = pair.split_at(equals);
-            (trim(key) == name).then(|| trim(&value[1..]))
-        })
+    let pairs = field.split(|&byte| byte == b';');
+    pairs.filter_map(move |pair| {
+        // No name has an equals sign, so this one is the first of the pair.
+        let after = trim_start(pair).strip_prefix(name)?;
+        let value = trim_start(after).strip_prefix(b"=")?;
+        Some(trim(value))
     })
 }
 
-fn trim(mut octets: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = octets {
+fn trim(octets: &[u8]) -> &[u8] {
+    let mut octets = trim_start(octets);
+    while let [rest @ .., b' ' | b'\t'] = octets {
+        octets = rest;
+    }
+    octets
+}
+
+fn trim_start(mut octets: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = octets {
         octets = rest;
     }
     octets
@@ -131,6 +138,8 @@ const CANDIDATES_MAX: usize = 4;
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use proptest::prelude::*;
 
     use super::*;
