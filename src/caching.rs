@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderValue,
-    header::{CACHE_CONTROL, COOKIE, VARY},
+    header::{CACHE_CONTROL, COOKIE, Entry, VARY},
 };
 
 /// Tells caches that the answer depends on the cookie (RFC 9110, section 12.5.5).
@@ -13,8 +13,8 @@ pub(crate) fn vary_by_cookie(headers: &mut HeaderMap) {
             name == b"*" || name.eq_ignore_ascii_case(COOKIE.as_str().as_bytes())
         })
     };
-    if !headers.contains_key(VARY) {
-        headers.insert(VARY, HeaderValue::from_static("Cookie"));
+    if let Entry::Vacant(vary) = headers.entry(VARY) {
+        vary.insert(HeaderValue::from_static("Cookie"));
         return;
     }
     if headers.get_all(VARY).iter().any(names) {
