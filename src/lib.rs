@@ -30,6 +30,7 @@
 //! | list and end the sessions of a user | [`UserSessions`], [`StoredSession`] |
 //! | remove expired sessions | [`Sweeper`] |
 //! | choose where sessions are kept | [`MemoryStore`], `FileStore`, `SqliteStore`, `PostgresStore`, `MySqlStore`, `RedisStore`, `MemcachedStore`, `CookieStore` |
+//! | move from one store to another | [`MigratingStore`] |
 //! | bring a store of your own | [`SessionStore`], [`testing`](https://docs.rs/tower-keep/latest/tower_keep/testing/) |
 //! | know what can fail | [`Error`], [`ErrorKind`] |
 //!
@@ -155,7 +156,7 @@ pub use crate::{
         Created, Cursor, DeleteExpired, Page, Rotated, ScanSessions, SessionStore, StoredSession,
         Updated, UserSessions,
     },
-    stores::CachedStore,
+    stores::{CachedStore, MigratingStore, MovedPage},
     sweeper::{Sweep, Sweeper, Sweeping},
     timestamp::Timestamp,
     user::UserId,

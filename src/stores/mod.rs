@@ -15,6 +15,7 @@ mod keyed;
 mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
+mod migrating;
 #[cfg(feature = "memory")]
 #[cfg_attr(
     not(all(feature = "postgres", feature = "redis")),
@@ -41,6 +42,7 @@ pub use file::FileStore;
 pub use memcached::{MemcachedCache, MemcachedStore};
 #[cfg(feature = "memory")]
 pub use memory::MemoryStore;
+pub use migrating::{MigratingStore, MovedPage};
 #[cfg(feature = "memory")]
 pub use near::MemoryCache;
 #[cfg(feature = "mysql")]

@@ -31,6 +31,8 @@ mod memcached;
 #[cfg(unix)]
 mod memcached_faults;
 mod memory;
+mod migrating;
+mod migrating_steps;
 mod model;
 mod mysql;
 #[cfg(unix)]

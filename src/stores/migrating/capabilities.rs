@@ -1,0 +1,144 @@
+//! What two stores can do together that both can do.
+//!
+//! The old store is always asked first: what moves meanwhile is then found in the new one.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use super::{MigratingStore, place::Place};
+use crate::{
+    error::{StoreError, StoreErrorKind},
+    id::RecordId,
+    record::Record,
+    store::{Cursor, DeleteExpired, Page, ScanSessions, StoredSession, UserSessions},
+    user::UserId,
+};
+
+#[async_trait]
+impl<New: UserSessions, Old: UserSessions> UserSessions for MigratingStore<New, Old> {
+    async fn sessions_of(&self, user: &UserId) -> Result<Vec<StoredSession>, StoreError> {
+        let mut found = BTreeMap::new();
+        let mut left = Vec::new();
+        for StoredSession { id, record } in self.old.sessions_of(user).await? {
+            match Place::of(record) {
+                Place::Here(record) => drop(found.insert(id, record)),
+                Place::Left(_) | Place::Moving { .. } => left.push(id),
+            }
+        }
+        for StoredSession { id, record } in self.new.sessions_of(user).await? {
+            match Place::of(record) {
+                Place::Here(record) => drop(found.insert(id, record)),
+                Place::Moving { session, .. } if left.contains(&id) => {
+                    found.insert(id, session);
+                }
+                Place::Left(_) | Place::Moving { .. } => {}
+            }
+        }
+        let session = |(id, record)| StoredSession { id, record };
+        Ok(found.into_iter().map(session).collect())
+    }
+
+    async fn delete_all_of(
+        &self,
+        user: &UserId,
+        keep: Option<&RecordId>,
+    ) -> Result<Vec<RecordId>, StoreError> {
+        let mut ended = self.old.delete_all_of(user, keep).await?;
+        ended.extend(self.new.delete_all_of(user, keep).await?);
+        ended.sort_unstable();
+        ended.dedup();
+        Ok(ended)
+    }
+}
+
+#[async_trait]
+impl<New: DeleteExpired, Old: DeleteExpired> DeleteExpired for MigratingStore<New, Old> {
+    async fn delete_expired(&self, limit: usize) -> Result<u64, StoreError> {
+        let in_old = self.old.delete_expired(limit).await?;
+        let rest = limit.saturating_sub(usize::try_from(in_old).unwrap_or(limit));
+        match rest {
+            0 => Ok(in_old),
+            rest => Ok(in_old + self.new.delete_expired(rest).await?),
+        }
+    }
+}
+
+#[async_trait]
+impl<New: ScanSessions, Old: ScanSessions> ScanSessions for MigratingStore<New, Old> {
+    /// The pages of the old store, and then those of the new one.
+    async fn scan(&self, after: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
+        match after.map(Cursor::as_bytes) {
+            None => self.scan_old(None, limit).await,
+            Some([IN_OLD, rest @ ..]) => {
+                let after = Cursor::from_bytes(rest);
+                self.scan_old(Some(&after), limit).await
+            }
+            Some([IN_NEW]) => self.scan_new(None, limit).await,
+            Some([IN_NEW, rest @ ..]) => {
+                let after = Cursor::from_bytes(rest);
+                self.scan_new(Some(&after), limit).await
+            }
+            Some(_) => Err(StoreError::new(
+                super::NAME,
+                StoreErrorKind::Other,
+                "the cursor is of another store",
+            )),
+        }
+    }
+}
+
+impl<New: ScanSessions, Old: ScanSessions> MigratingStore<New, Old> {
+    async fn scan_old(&self, after: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
+        let page = self.old.scan(after, limit).await?;
+        let here = |StoredSession { id, record }| match Place::of(record) {
+            Place::Here(record) => Some(StoredSession { id, record }),
+            Place::Left(_) | Place::Moving { .. } => None,
+        };
+        let next = page
+            .next
+            .map_or_else(|| vec![IN_NEW], |next| cursor(IN_OLD, &next));
+        Ok(Page {
+            sessions: page.sessions.into_iter().filter_map(here).collect(),
+            next: Some(Cursor::from_bytes(next)),
+        })
+    }
+
+    async fn scan_new(&self, after: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
+        let page = self.new.scan(after, limit).await?;
+        let mut sessions = Vec::with_capacity(page.sessions.len());
+        for StoredSession { id, record } in page.sessions {
+            let live = match Place::of(record) {
+                Place::Here(record) => Some(record),
+                Place::Moving { session, .. } => self.left_behind(&id, session).await?,
+                Place::Left(_) => None,
+            };
+            sessions.extend(live.map(|record| StoredSession { id, record }));
+        }
+        let next = page
+            .next
+            .map(|next| Cursor::from_bytes(cursor(IN_NEW, &next)));
+        Ok(Page { sessions, next })
+    }
+
+    /// The session of a move that nobody has brought to its end, if it was not ended.
+    async fn left_behind(
+        &self,
+        id: &RecordId,
+        session: Record,
+    ) -> Result<Option<Record>, StoreError> {
+        let before = self.old.load(id).await?.map(Place::of);
+        Ok(match before {
+            Some(Place::Here(session)) => Some(session),
+            Some(Place::Left(_)) => Some(session),
+            Some(Place::Moving { .. }) | None => None,
+        })
+    }
+}
+
+fn cursor(store: u8, inner: &Cursor) -> Vec<u8> {
+    [&[store], inner.as_bytes()].concat()
+}
+
+const IN_OLD: u8 = 0;
+const IN_NEW: u8 = 1;

@@ -1,0 +1,444 @@
+//! Every interleaving of moves with what else happens to a session, at every call to either store.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use tower_keep::{
+    Created, MemoryStore, MigratingStore, Payload, Record, RecordId, Rotated, ScanSessions,
+    SessionStore, StoreError, Timestamp, Updated, UserId, UserSessions, Version, WriteToken,
+};
+
+type Store = MigratingStore<Stepped, Stepped>;
+
+/// Waits for one more turn before each call.
+#[derive(Debug)]
+struct Stepped(Arc<MemoryStore>);
+
+async fn turn() {
+    let mut waited = false;
+    poll_fn(|_| match std::mem::replace(&mut waited, true) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
+}
+
+#[async_trait]
+impl SessionStore for Stepped {
+    async fn load(&self, id: &RecordId) -> Result<Option<Record>, StoreError> {
+        turn().await;
+        self.0.load(id).await
+    }
+
+    async fn create(&self, id: &RecordId, record: &Record) -> Result<Created, StoreError> {
+        turn().await;
+        self.0.create(id, record).await
+    }
+
+    async fn update(
+        &self,
+        id: &RecordId,
+        record: &Record,
+        expected: Version,
+    ) -> Result<Updated, StoreError> {
+        turn().await;
+        self.0.update(id, record, expected).await
+    }
+
+    async fn rotate(
+        &self,
+        old: &RecordId,
+        new: &RecordId,
+        record: &Record,
+        expected: Version,
+    ) -> Result<Rotated, StoreError> {
+        turn().await;
+        self.0.rotate(old, new, record, expected).await
+    }
+
+    async fn touch(
+        &self,
+        id: &RecordId,
+        expires_at: Timestamp,
+        expected: Version,
+    ) -> Result<bool, StoreError> {
+        turn().await;
+        self.0.touch(id, expires_at, expected).await
+    }
+
+    async fn delete(&self, id: &RecordId) -> Result<bool, StoreError> {
+        turn().await;
+        self.0.delete(id).await
+    }
+}
+
+/// Two empty stores, and the one of the two; each call to either waits for one more turn.
+#[derive(Clone)]
+struct Place {
+    new: Arc<MemoryStore>,
+    old: Arc<MemoryStore>,
+    store: Arc<Store>,
+}
+
+impl Place {
+    /// With a session in the old store.
+    async fn new() -> Self {
+        let [new, old] = [(); 2].map(|()| Arc::new(MemoryStore::new().with_entries_max(8)));
+        let store = MigratingStore::new(Stepped(Arc::clone(&new)), Stepped(Arc::clone(&old)));
+        let _ = old.create(&ID, &record()).await.unwrap();
+        Self {
+            new,
+            old,
+            store: Arc::new(store),
+        }
+    }
+
+    /// What is there when all is over, by a way that never waits for a turn, and however it is asked for.
+    async fn found(&self, id: &RecordId) -> Option<Record> {
+        let store = MigratingStore::new(Arc::clone(&self.new), Arc::clone(&self.old));
+        let listed = store.sessions_of(&ada()).await.unwrap();
+        let listed = listed.into_iter().find(|session| session.id == *id);
+        let mut scanned = Vec::new();
+        let mut after = None;
+        loop {
+            let page = store.scan(after.as_ref(), 10).await.unwrap();
+            scanned.extend(page.sessions);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let scanned = scanned.into_iter().find(|session| session.id == *id);
+        let found = store.load(id).await.unwrap();
+        for other in [listed, scanned] {
+            assert_eq!(other.map(|session| session.record), found);
+        }
+        found
+    }
+}
+
+impl Place {
+    async fn loaded(&self, id: &RecordId) -> Option<Record> {
+        let store = MigratingStore::new(Arc::clone(&self.new), Arc::clone(&self.old));
+        store.load(id).await.unwrap()
+    }
+}
+
+type Actor = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Runs the actors in every order of their turns, each time from the start, and then `judge`. Answers how many orders there are.
+fn explore<J: AsyncFn(&Place)>(actors: impl Fn(&Place) -> Vec<Actor>, judge: J) -> usize {
+    let mut schedule: Vec<(usize, usize)> = Vec::new();
+    let mut runs = 0;
+    loop {
+        let place = now(Place::new());
+        let mut running: Vec<Actor> = actors(&place);
+        // As far as the first call of each, which the others do not see.
+        running.retain_mut(|actor| !poll_once(actor));
+        let mut depth = 0;
+        while !running.is_empty() {
+            if depth == schedule.len() {
+                schedule.push((0, running.len()));
+            }
+            let (choice, choices) = schedule[depth];
+            assert_eq!(
+                choices,
+                running.len(),
+                "the same schedule runs the same way"
+            );
+            if poll_once(&mut running[choice]) {
+                drop(running.remove(choice));
+            }
+            depth += 1;
+        }
+        now(judge(&place));
+        runs += 1;
+        while schedule
+            .last()
+            .is_some_and(|(choice, choices)| choice + 1 == *choices)
+        {
+            schedule.pop();
+        }
+        match schedule.last_mut() {
+            Some((choice, _)) => *choice += 1,
+            None => return runs,
+        }
+    }
+}
+
+fn poll_once(actor: &mut Actor) -> bool {
+    let polled = actor.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    polled.is_ready()
+}
+
+/// What needs no turn of anybody.
+fn now<T>(work: impl Future<Output = T>) -> T {
+    let mut work = Box::pin(work);
+    match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("it waits for somebody"),
+    }
+}
+
+fn load(place: &Place) -> Actor {
+    let store = Arc::clone(&place.store);
+    Box::pin(async move {
+        let found = store.load(&ID).await.unwrap();
+        assert!(found.is_none_or(|found| found.user == Some(ada())));
+    })
+}
+
+/// A load that is dropped after so many turns.
+fn dropped_load(place: &Place, turns: usize) -> Actor {
+    let mut load = load(place);
+    let mut left = turns;
+    Box::pin(poll_fn(move |cx| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        load.as_mut().poll(cx)
+    }))
+}
+
+fn delete(place: &Place) -> Actor {
+    let store = Arc::clone(&place.store);
+    Box::pin(async move {
+        let _ended: bool = store.delete(&ID).await.unwrap();
+    })
+}
+
+#[test]
+fn two_loads_and_a_logout_in_any_order_leave_nothing_alive() {
+    let runs = explore(
+        |place| vec![load(place), load(place), delete(place)],
+        async |place: &Place| assert_eq!(place.loaded(&ID).await, None),
+    );
+    assert!(runs > 1000, "{runs}");
+}
+
+#[test]
+fn two_loads_in_any_order_leave_the_session_as_it_was_in_the_new_store_alone() {
+    let runs = explore(
+        |place| vec![load(place), load(place)],
+        async |place: &Place| {
+            assert_eq!(place.new.load(&ID).await.unwrap(), Some(record()));
+            assert_eq!(place.old.load(&ID).await.unwrap(), None);
+            assert_eq!(place.found(&ID).await, Some(record()));
+        },
+    );
+    assert!(runs > 100, "{runs}");
+}
+
+#[test]
+fn a_load_that_is_dropped_anywhere_loses_nothing_and_undoes_no_logout() {
+    for turns in 0..7 {
+        explore(
+            |place| vec![dropped_load(place, turns), load(place)],
+            async |place: &Place| assert_eq!(place.found(&ID).await, Some(record())),
+        );
+        explore(
+            |place| vec![dropped_load(place, turns), delete(place)],
+            async |place: &Place| assert_eq!(place.found(&ID).await, None),
+        );
+        explore(
+            |place| vec![dropped_load(place, turns)],
+            async |place: &Place| assert_eq!(place.found(&ID).await, Some(record())),
+        );
+    }
+}
+
+#[test]
+fn a_change_that_meets_a_move_in_any_order_is_made_once() {
+    let next = changed(2, b"changed");
+    let update = |place: &Place| -> Actor {
+        let (store, next) = (Arc::clone(&place.store), changed(2, b"changed"));
+        Box::pin(async move {
+            let updated = store.update(&ID, &next, record().version).await.unwrap();
+            assert_eq!(updated, Updated::Done);
+        })
+    };
+    for turns in 1..8 {
+        explore(
+            |place| vec![dropped_load(place, turns), update(place)],
+            async |place: &Place| assert_eq!(place.found(&ID).await.as_ref(), Some(&next)),
+        );
+    }
+}
+
+#[test]
+fn of_two_changes_that_meet_a_move_one_is_told_of_the_other() {
+    let write = |place: &Place, token: u8| -> Actor {
+        let store = Arc::clone(&place.store);
+        Box::pin(async move {
+            let mut next = changed(token, &[token]);
+            let first = store.update(&ID, &next, record().version).await.unwrap();
+            if let Updated::Conflict(present) = first {
+                next.payload = [present.payload.as_bytes(), &[token]].concat().into();
+                next.version.revision = present.version.revision + 1;
+                let second = store.update(&ID, &next, present.version).await.unwrap();
+                assert_eq!(second, Updated::Done);
+            } else {
+                assert_eq!(first, Updated::Done);
+            }
+        })
+    };
+    let runs = explore(
+        |place| vec![write(place, 2), write(place, 3)],
+        async |place: &Place| {
+            let found = place.found(&ID).await.unwrap();
+            let mut payload = found.payload.as_bytes().to_vec();
+            payload.sort_unstable();
+            assert_eq!((payload, found.version.revision), (vec![2, 3], 7));
+        },
+    );
+    assert!(runs > 100, "{runs}");
+}
+
+#[test]
+fn a_rotation_that_meets_a_move_in_any_order_leaves_the_new_id_alone() {
+    let rotate = |place: &Place| -> Actor {
+        let (store, next) = (Arc::clone(&place.store), changed(2, b"rotated"));
+        Box::pin(async move {
+            let rotated = store.rotate(&ID, &OTHER, &next, record().version).await;
+            assert_eq!(rotated.unwrap(), Rotated::Done);
+        })
+    };
+    for turns in 1..8 {
+        explore(
+            |place| vec![dropped_load(place, turns), rotate(place)],
+            async |place: &Place| {
+                assert_eq!(place.found(&ID).await, None);
+                assert_eq!(place.found(&OTHER).await, Some(changed(2, b"rotated")));
+            },
+        );
+    }
+}
+
+#[test]
+fn ending_all_sessions_of_a_user_during_a_move_ends_them() {
+    let end_all = |place: &Place| -> Actor {
+        let place = place.clone();
+        Box::pin(async move {
+            // As the store does it, with turns between.
+            turn().await;
+            drop(place.old.delete_all_of(&ada(), None).await.unwrap());
+            turn().await;
+            drop(place.new.delete_all_of(&ada(), None).await.unwrap());
+        })
+    };
+    explore(
+        |place| vec![load(place), dropped_load(place, 3), end_all(place)],
+        async |place: &Place| assert_eq!(place.found(&ID).await, None),
+    );
+}
+
+/// An instance that has not been told of the new store.
+#[test]
+fn a_change_in_the_old_store_alone_is_moved_or_refused_and_never_lost() {
+    let outdated = |place: &Place, done: &Arc<std::sync::Mutex<Option<Updated>>>| -> Actor {
+        let (old, done) = (Arc::clone(&place.old), Arc::clone(done));
+        Box::pin(async move {
+            let next = changed(9, b"by an old instance");
+            turn().await;
+            let updated = old.update(&ID, &next, record().version).await.unwrap();
+            *done.lock().unwrap() = Some(updated);
+        })
+    };
+    let done = Arc::default();
+    explore(
+        |place| vec![load(place), outdated(place, &done), dropped_load(place, 3)],
+        async |place: &Place| {
+            let expected = match done.lock().unwrap().take().unwrap() {
+                Updated::Done => changed(9, b"by an old instance"),
+                Updated::Conflict(_) | Updated::Gone => record(),
+            };
+            assert_eq!(place.found(&ID).await, Some(expected));
+        },
+    );
+}
+
+#[tokio::test]
+async fn all_sessions_are_moved_page_by_page_and_a_second_time_none() {
+    let [new, old] = [(); 2].map(|()| MemoryStore::new());
+    let store = MigratingStore::new(new.clone(), old.clone());
+    for number in 0..100_u8 {
+        let id = RecordId::from_bytes([number; 32]);
+        let _ = old.create(&id, &record()).await.unwrap();
+    }
+    for expected in [100, 0] {
+        let (mut moved, mut after) = (0, None);
+        loop {
+            let page = store.move_sessions(after.as_ref(), 7).await.unwrap();
+            moved += page.moved;
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(moved, expected);
+    }
+    assert_eq!(old.scan(None, 10).await.unwrap().sessions, []);
+    let there = new.scan(None, 1000).await.unwrap().sessions;
+    assert_eq!(there.len(), 100);
+    assert!(there.iter().all(|session| session.record == record()));
+}
+
+/// Sessions that are moved back, over what the first move has left.
+#[tokio::test]
+async fn what_was_moved_can_be_moved_back() {
+    let place = Place::new().await;
+    let there = MigratingStore::new(Arc::clone(&place.new), Arc::clone(&place.old));
+    assert_eq!(there.load(&ID).await.unwrap(), Some(record()));
+    // A note that stayed.
+    let note = Record {
+        payload: Payload::from(&b"\xfftower-keep left"[..]),
+        ..changed(8, b"")
+    };
+    let _ = place.old.create(&ID, &note).await.unwrap();
+    let back = MigratingStore::new(Arc::clone(&place.old), Arc::clone(&place.new));
+    assert_eq!(back.load(&ID).await.unwrap(), Some(record()));
+    assert_eq!(place.old.load(&ID).await.unwrap(), Some(record()));
+    assert_eq!(place.new.load(&ID).await.unwrap(), None);
+}
+
+fn ada() -> UserId {
+    UserId::new("ada").unwrap()
+}
+
+/// The same at every call.
+fn record() -> Record {
+    // Far enough.
+    let later = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 33);
+    Record {
+        version: Version {
+            revision: 5,
+            token: WriteToken::from_bytes([1; 16]),
+        },
+        user: Some(ada()),
+        created_at: SystemTime::UNIX_EPOCH.into(),
+        expires_at: later.into(),
+        absolute_deadline: later.into(),
+        payload: Payload::from(&b"cart"[..]),
+    }
+}
+
+fn changed(token: u8, payload: &[u8]) -> Record {
+    Record {
+        version: Version {
+            revision: 6,
+            token: WriteToken::from_bytes([token; 16]),
+        },
+        payload: Payload::from(payload),
+        ..record()
+    }
+}
+
+const ID: RecordId = RecordId::from_bytes([7; 32]);
+const OTHER: RecordId = RecordId::from_bytes([8; 32]);
