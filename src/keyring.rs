@@ -1,4 +1,12 @@
 //! The application's secrets, and the keys that are derived from them.
+//!
+//! Both with HKDF-SHA-256 (RFC 5869), of the bytes of the secret as they are, under the salt
+//! `tower-keep keyring v1`:
+//!
+//! | | bytes | info |
+//! |---|---|---|
+//! | a key | 32 | `cookie signature`, `cookie encryption`, `record encryption` |
+//! | the id that all keys of a secret have | 4 | `key id` |
 
 use std::{fmt, sync::Arc};
 

@@ -4,11 +4,18 @@
 //! |---|---|---|
 //! | 0 | format, 1 | format, 2 |
 //! | 1 to 4 | key id | key id |
-//! | next | 32: HMAC-SHA-256 of all else | 24: nonce |
+//! | next | 32: HMAC-SHA-256 | 24: nonce |
 //! | to the end | the body, in clear | the body, encrypted with XChaCha20-Poly1305, and its tag of 16 |
 //!
 //! What is sealed is bound to a *context*, which is not written: the name of a cookie, the id of a record.
-//! Opened with another context it is not authentic. Format and key id are bound too.
+//! Opened with another context it is not authentic. Format and key id are bound too:
+//!
+//! - The HMAC is of bytes 0 to 4, the length of the context (8 bytes, in big-endian order), the context, and
+//!   the body.
+//! - The associated data of the encryption is bytes 0 to 4 and the context.
+//!
+//! How keys and their ids come from a secret is told in `keyring`. That all of it is as told here is tested by
+//! `tests/vectors`, against another implementation.
 
 #[cfg(feature = "cookie")]
 mod encryption;

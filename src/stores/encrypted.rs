@@ -210,7 +210,8 @@ impl<S: ScanSessions> ScanSessions for EncryptedStore<S> {
 
 /// What the data is bound to: all of the record but `expires_at`, which is touched without being sealed again.
 ///
-/// Every part but the last has a fixed length, so that no two records have the same.
+/// `tower-keep record v1`, the id, the revision, the write token, `created_at`, `absolute_deadline` (numbers in
+/// big-endian order), and the user. Every part but the last has a fixed length, so that no two records have the same.
 fn context(id: &RecordId, record: &Record) -> Vec<u8> {
     let user = record.user.as_ref().map_or("", UserId::as_str);
     [

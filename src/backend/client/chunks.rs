@@ -1,9 +1,12 @@
 //! A token that is too long for one cookie travels in several.
 //!
 //! The first cookie has the layer's name, and its value starts with the number of cookies, `1` to `4`. The
-//! others have that name with `-1`, `-2`, `-3` behind it, and start with six characters of the token, so that
-//! a cookie that somebody else has planted under such a name is not taken for one of ours. Only all of them
-//! together are authentic.
+//! others have that name with `-1`, `-2`, `-3` behind it, and start with six characters of the token, its 9th to
+//! its 14th, so that a cookie that somebody else has planted under such a name is not taken for one of ours.
+//! Only all of them together are authentic.
+//!
+//! Each but the last carries as much of the token as fits 4096 bytes beside the longest of the names, `=`, six
+//! characters, and the longest that the attributes can be.
 
 use crate::options::CookieOptions;
 

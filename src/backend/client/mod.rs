@@ -153,7 +153,8 @@ impl Client {
         }
     }
 
-    /// What a token is bound to: the cookie's name and the namespace.
+    /// What a token is bound to: `tower-keep cookie v1`, one byte with the length of the cookie's name, that
+    /// name with its prefix and without the number of a further cookie, and the namespace.
     fn context(&self, cookie_name: &str) -> Vec<u8> {
         // Names have 75 bytes at most.
         let name_len = u8::try_from(cookie_name.len()).unwrap_or(u8::MAX);

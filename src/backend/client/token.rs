@@ -5,6 +5,8 @@
 //! | 0 to 31 | the session's id |
 //! | 32 to 39 | when the token was issued, milliseconds since the epoch, in big-endian order |
 //! | 40 … | the record, as [`Record::to_bytes`] writes it |
+//!
+//! That is the body of a seal; all of it is then written as base64url without padding.
 
 use std::fmt;
 
