@@ -9,10 +9,15 @@
     reason = "a panic is a finding"
 )]
 
+#[cfg(feature = "cookie")]
+mod token;
+
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
+#[cfg(feature = "cookie")]
+pub use self::token::token;
 use crate::{
     data::{Data, Replay, Table},
     id::SessionId,
@@ -40,7 +45,8 @@ pub fn cookie_scan(bytes: &[u8]) {
 pub fn session_id(bytes: &[u8]) {
     if let Some(id) = SessionId::parse(bytes) {
         assert_eq!(id.expose_secret().as_bytes(), bytes);
-        assert_eq!(id.record_id(), id.clone().record_id());
+        let again = SessionId::parse(bytes).expect("the same id");
+        assert_eq!(again.record_id(), id.record_id());
     }
 }
 
@@ -88,6 +94,11 @@ pub fn table(bytes: &[u8]) {
 }
 
 fn candidates(field: &[u8]) -> Vec<SessionId> {
+    let mut candidates = presented(field).candidates(NAME);
+    std::iter::from_fn(|| candidates.take()).collect()
+}
+
+fn presented(field: &[u8]) -> Presented {
     let mut headers = HeaderMap::new();
     // What no header value may hold does not come as far as the scan.
     let holds = |byte: &u8| *byte >= b' ' && *byte != 0x7f;
@@ -96,8 +107,7 @@ fn candidates(field: &[u8]) -> Vec<SessionId> {
         .map(|byte| if holds(byte) { *byte } else { b'\t' })
         .collect();
     headers.append(COOKIE, HeaderValue::from_bytes(&field).expect("a value"));
-    let mut candidates = Presented::of(&headers).candidates(NAME);
-    std::iter::from_fn(|| candidates.take()).collect()
+    Presented::of(&headers)
 }
 
 fn update() -> Replay {
