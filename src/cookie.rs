@@ -21,7 +21,7 @@ use crate::{
 pub(crate) fn apply(
     change: &CookieChange,
     options: &CookieOptions,
-    sent: usize,
+    sent: impl FnOnce() -> usize,
     headers: &mut HeaderMap,
 ) -> bool {
     let (values, max_age) = match change {
@@ -29,7 +29,7 @@ pub(crate) fn apply(
         CookieChange::Remove => (Cow::default(), None),
         CookieChange::Set { value, max_age } => (values_of(value), *max_age),
     };
-    for index in 0..values.len().max(sent).max(1) {
+    for index in 0..values.len().max(sent()).max(1) {
         let name = chunks::name(options.full_name(), index);
         let cookie = match values.get(index) {
             Some(value) => set(options, &name, value, max_age),
@@ -178,7 +178,7 @@ mod tests {
             value,
             max_age: None,
         };
-        assert!(apply(&change, &options("{}"), 0, &mut headers));
+        assert!(apply(&change, &options("{}"), || 0, &mut headers));
         assert!(!format!("{headers:?}").contains("AAAA"));
     }
 
@@ -231,7 +231,7 @@ mod tests {
         assert!(apply(
             &CookieChange::Remove,
             &options("{}"),
-            0,
+            || 0,
             &mut headers
         ));
         let cookies: Vec<_> = headers.get_all(SET_COOKIE).iter().collect();
@@ -256,7 +256,12 @@ mod tests {
     #[test]
     fn without_a_change_the_headers_are_left_alone() {
         let mut headers = HeaderMap::new();
-        assert!(!apply(&CookieChange::Keep, &options("{}"), 4, &mut headers));
+        assert!(!apply(
+            &CookieChange::Keep,
+            &options("{}"),
+            || 4,
+            &mut headers
+        ));
         assert!(headers.is_empty());
     }
 }

@@ -131,8 +131,8 @@ impl Guard {
     fn tell<B>(&self, change: &CookieChange, response: &mut Response<B>) {
         let headers = response.headers_mut();
         vary_by_cookie(headers);
-        let (options, sent) = (self.session.cookie_options(), self.session.cookies_sent());
-        if cookie::apply(change, options, sent, headers) {
+        let sent = || self.session.cookies_sent();
+        if cookie::apply(change, self.session.cookie_options(), sent, headers) {
             keep_private(headers);
         }
     }

@@ -52,7 +52,7 @@ fn planted(kind: &Kind, bytes: &[u8]) {
     for token in tokens {
         assert!(kind.open(&token, now).is_none(), "forged");
     }
-    let header = kind.seal.seal(CONTEXT, b"", &Chosen(0)).expect("room");
+    let header = kind.seal.seal(CONTEXT, &[], &Chosen(0)).expect("room");
     let forged = [&header[..HEADER_LEN], bytes].concat();
     let forged = BASE64URL_NOPAD.encode(&forged);
     let opened = kind.open(forged.as_bytes(), now);
@@ -61,7 +61,7 @@ fn planted(kind: &Kind, bytes: &[u8]) {
 
 /// What a newer version may have sealed: anything. What is read of it is written the same way again.
 fn authentic(kind: &Kind, body: &[u8]) {
-    let token = kind.seal.seal(CONTEXT, body, &Chosen(1)).expect("room");
+    let token = kind.seal.seal(CONTEXT, &[body], &Chosen(1)).expect("room");
     let token = BASE64URL_NOPAD.encode(&token);
     let now = Timestamp::from_millis(i64::MIN);
     if let Some(opened) = kind.open(token.as_bytes(), now) {
@@ -80,7 +80,9 @@ fn sealed(kind: &Kind, other: &Kind, mut bytes: &[u8]) {
     let now = Timestamp::from_millis(i64::from_be_bytes(take(&mut bytes)) >> 8);
     let record = record(bytes);
     let options = CookieOptions::default();
-    let issued = kind.client.issue(&options, &id, &record, now, &Chosen(nonce));
+    let issued = kind
+        .client
+        .issue(&options, &id, &record, now, &Chosen(nonce));
     let Ok(issued) = issued else {
         assert!(bytes.len() > 8 * 1024, "there is room");
         return;

@@ -5,11 +5,13 @@ use chacha20poly1305::{AeadInOut, KeyInit, XChaCha20Poly1305, XNonce};
 use super::{
     Opened, Seal,
     header::{ENCRYPTED, HEADER_LEN, header, split_header},
+    len_of,
 };
 use crate::{
     error::{Error, ErrorKind},
     id::RandomSource,
     keyring::{Keyring, Keys, Purpose},
+    record::Payload,
 };
 
 /// Encrypts with XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03) under random nonces: they have 192 bits, so
@@ -31,17 +33,17 @@ impl Seal for Encryption {
     fn seal(
         &self,
         context: &[u8],
-        body: &[u8],
+        body: &[&[u8]],
         random: &dyn RandomSource,
     ) -> Result<Vec<u8>, Error> {
         let (id, key) = self.0.primary();
         let header = header(ENCRYPTED, *id);
         let mut nonce = [0; NONCE_LEN];
         random.fill(&mut nonce)?;
-        let mut sealed = Vec::with_capacity(self.overhead() + body.len());
+        let mut sealed = Vec::with_capacity(self.overhead() + len_of(body));
         sealed.extend_from_slice(&header);
         sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(body);
+        body.iter().for_each(|part| sealed.extend_from_slice(part));
         let clear = &mut sealed[HEADER_LEN + NONCE_LEN..];
         let bound = [&header[..], context].concat();
         let tag = key
@@ -59,17 +61,20 @@ impl Seal for Encryption {
         id.is_some_and(|id| self.0.find(id).is_some())
     }
 
-    fn open(&self, context: &[u8], sealed: &[u8]) -> Option<Opened> {
-        let (id, rest) = split_header(ENCRYPTED, sealed)?;
-        let (nonce, rest) = rest.split_first_chunk::<NONCE_LEN>()?;
-        let (body, tag) = rest.split_last_chunk::<TAG_LEN>()?;
+    fn open(&self, context: &[u8], mut sealed: Vec<u8>) -> Option<Opened> {
+        let (id, _) = split_header(ENCRYPTED, &sealed)?;
+        let (nonce, rest) = sealed[HEADER_LEN..].split_first_chunk_mut::<NONCE_LEN>()?;
+        let (body, tag) = rest.split_last_chunk_mut::<TAG_LEN>()?;
         let (key, outdated) = self.0.find(id)?;
-        let mut body = body.to_vec();
         let bound = [&header(ENCRYPTED, id)[..], context].concat();
         // The tag is compared in constant time, and nothing decrypted before it was right.
-        key.decrypt_inout_detached(nonce.into(), &bound, body.as_mut_slice().into(), tag.into())
+        key.decrypt_inout_detached((&*nonce).into(), &bound, body.into(), (&*tag).into())
             .ok()?;
-        Some(Opened { body, outdated })
+        let body = HEADER_LEN + NONCE_LEN..sealed.len() - TAG_LEN;
+        Some(Opened {
+            body: Payload::from(sealed).slice(body),
+            outdated,
+        })
     }
 }
 

@@ -30,32 +30,33 @@ use std::fmt::{self, Debug};
 
 #[cfg(feature = "cookie")]
 pub(crate) use self::{encryption::Encryption, signature::Signature};
-use crate::{error::Error, id::RandomSource};
+use crate::{error::Error, id::RandomSource, record::Payload};
 
 /// A way to seal.
 pub(crate) trait Seal: Debug + Send + Sync {
     /// Bytes that the seal takes besides the body.
     fn overhead(&self) -> usize;
 
-    /// Fails where the random source fails.
+    /// The body may come in parts. Fails where the random source fails.
     fn seal(
         &self,
         context: &[u8],
-        body: &[u8],
+        body: &[&[u8]],
         random: &dyn RandomSource,
     ) -> Result<Vec<u8>, Error>;
 
     /// Whether what begins like this has been sealed by one of our keys, if it is authentic.
     fn recognizes(&self, start: &[u8]) -> bool;
 
-    /// `None` if it is not authentic; how far it was right can not be told from the time it takes.
-    fn open(&self, context: &[u8], sealed: &[u8]) -> Option<Opened>;
+    /// `None` if it is not authentic; how far it was right can not be told from the time it takes. The body stays
+    /// where it is.
+    fn open(&self, context: &[u8], sealed: Vec<u8>) -> Option<Opened>;
 }
 
 /// What has been opened.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Opened {
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Payload,
     /// With a retired key: it is to be sealed again with the primary one.
     pub(crate) outdated: bool,
 }
@@ -65,4 +66,9 @@ impl Debug for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Opened({} bytes)", self.body.len())
     }
+}
+
+#[cfg(feature = "cookie")]
+fn len_of(body: &[&[u8]]) -> usize {
+    body.iter().map(|part| part.len()).sum()
 }

@@ -7,11 +7,13 @@ use zeroize::Zeroizing;
 use super::{
     Opened, Seal,
     header::{HEADER_LEN, Header, SIGNED, header, split_header},
+    len_of,
 };
 use crate::{
     error::Error,
     id::RandomSource,
     keyring::{Keyring, Keys, Purpose},
+    record::Payload,
 };
 
 /// Signs with HMAC-SHA-256 (RFC 2104).
@@ -29,13 +31,15 @@ impl Signature {
     }
 
     /// The length of the context sets it apart from the body.
-    fn mac(key: &Hmac<Sha256>, header: Header, context: &[u8], body: &[u8]) -> Hmac<Sha256> {
+    fn mac(key: &Hmac<Sha256>, header: Header, context: &[u8], body: &[&[u8]]) -> Hmac<Sha256> {
         let len = u64::try_from(context.len()).unwrap_or(u64::MAX);
         let mut mac = key.clone();
         mac.update(&header);
         mac.update(&len.to_be_bytes());
         mac.update(context);
-        mac.update(body);
+        for part in body {
+            mac.update(part);
+        }
         mac
     }
 }
@@ -45,11 +49,15 @@ impl Seal for Signature {
         HEADER_LEN + MAC_LEN
     }
 
-    fn seal(&self, context: &[u8], body: &[u8], _: &dyn RandomSource) -> Result<Vec<u8>, Error> {
+    fn seal(&self, context: &[u8], body: &[&[u8]], _: &dyn RandomSource) -> Result<Vec<u8>, Error> {
         let (id, key) = self.0.primary();
         let header = header(SIGNED, *id);
         let mac = Self::mac(key, header, context, body).finalize();
-        Ok([&header[..], &mac.into_bytes(), body].concat())
+        let mut sealed = Vec::with_capacity(self.overhead() + len_of(body));
+        sealed.extend_from_slice(&header);
+        sealed.extend_from_slice(&mac.into_bytes());
+        body.iter().for_each(|part| sealed.extend_from_slice(part));
+        Ok(sealed)
     }
 
     fn recognizes(&self, start: &[u8]) -> bool {
@@ -57,15 +65,16 @@ impl Seal for Signature {
         id.is_some_and(|id| self.0.find(id).is_some())
     }
 
-    fn open(&self, context: &[u8], sealed: &[u8]) -> Option<Opened> {
-        let (id, rest) = split_header(SIGNED, sealed)?;
+    fn open(&self, context: &[u8], sealed: Vec<u8>) -> Option<Opened> {
+        let (id, rest) = split_header(SIGNED, &sealed)?;
         let (mac, body) = rest.split_first_chunk::<MAC_LEN>()?;
         let (key, outdated) = self.0.find(id)?;
-        let computed = Self::mac(key, header(SIGNED, id), context, body);
+        let computed = Self::mac(key, header(SIGNED, id), context, &[body]);
         // In constant time.
         computed.verify(mac.into()).ok()?;
+        let body = self.overhead()..sealed.len();
         Some(Opened {
-            body: body.to_vec(),
+            body: Payload::from(sealed).slice(body),
             outdated,
         })
     }

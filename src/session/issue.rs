@@ -89,7 +89,11 @@ impl<'a> Issuer<'a> {
         if self.stands(origin).await?.is_none() {
             return Ok(gone(Some(&origin.record_id)));
         }
-        self.issue(origin.id.clone(), next(origin)?)
+        self.issue(Origin {
+            record: next(origin)?,
+            outdated: false,
+            ..origin.clone()
+        })
     }
 
     async fn create(&self) -> Result<Outcome, Error> {
@@ -101,7 +105,7 @@ impl<'a> Issuer<'a> {
             // Its own rule has ended it before it began.
             return Ok(Outcome::unchanged());
         }
-        self.issue(self.new_id()?, record)
+        self.issue(Origin::new(self.new_id()?, record))
     }
 
     async fn rotate(&self) -> Result<Outcome, Error> {
@@ -118,7 +122,7 @@ impl<'a> Issuer<'a> {
             false => self.generation().await?,
         };
         let record = self.next_record(origin, generation)?;
-        let issued = self.issue(self.new_id()?, record)?;
+        let issued = self.issue(Origin::new(self.new_id()?, record))?;
         let ended = origin.doomed();
         let random = &*self.settings.random;
         let rotated = self
@@ -172,12 +176,12 @@ impl<'a> Issuer<'a> {
         draft.next_record(&origin.record, policy, self.work.now, generation)
     }
 
-    fn issue(&self, id: SessionId, record: Record) -> Result<Outcome, Error> {
+    fn issue(&self, origin: Origin) -> Result<Outcome, Error> {
         let options = &self.settings.options;
         let token = self.client.issue(
             &options.cookie,
-            &id,
-            &record,
+            &origin.id,
+            &origin.record,
             self.work.now,
             &*self.settings.random,
         )?;
@@ -187,9 +191,9 @@ impl<'a> Issuer<'a> {
                 value: CookieValue::Token(token),
                 max_age: options
                     .expiry
-                    .cookie_age(rule, self.work.now, record.expires_at),
+                    .cookie_age(rule, self.work.now, origin.record.expires_at),
             },
-            stored: Stored::Live(Origin::new(id, record)),
+            stored: Stored::Live(origin),
         })
     }
 

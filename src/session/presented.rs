@@ -1,8 +1,9 @@
 //! What a request presents: its `Cookie` fields, and the ids in them.
 
-use std::fmt;
+use std::{borrow::Cow, fmt, iter};
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
+use memchr::{memchr, memchr_iter};
 
 use crate::{backend::chunks, id::SessionId};
 
@@ -38,33 +39,48 @@ impl Presented {
     /// The first few different tokens under a cookie name whose beginning is recognized, each put together from its cookies.
     ///
     /// What is not recognized is not counted, so that it does not hide what is.
-    pub(crate) fn tokens(&self, name: &str, recognizes: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
-        let names: Vec<_> = (0..chunks::CHUNKS_MAX)
-            .map(|index| chunks::name(name, index))
-            .collect();
+    pub(crate) fn tokens(
+        &self,
+        name: &str,
+        recognizes: impl Fn(&[u8]) -> bool,
+    ) -> Vec<Cow<'_, [u8]>> {
+        let pieces: Vec<_> = self.pieces(name).collect();
+        let pieces_of = |wanted: usize| {
+            let pieces = pieces.iter().filter(move |(index, _)| *index == wanted);
+            pieces.map(|(_, value)| *value)
+        };
         let mut firsts: Vec<&[u8]> = Vec::new();
-        for value in self.values(name) {
+        for value in pieces_of(0) {
             let is_new = firsts.len() < CANDIDATES_MAX && !firsts.contains(&value);
             if is_new && recognizes(chunks::start(value)) {
                 firsts.push(value);
             }
         }
-        let join = |first| chunks::join(first, |index| self.values(&names[index]));
+        let join = |first| chunks::join(first, pieces_of);
         firsts.into_iter().filter_map(join).collect()
     }
 
     /// Behind which place no cookie of a session in several has been sent.
     pub(crate) fn chunks(&self, name: &str) -> usize {
-        let sent = |index: &usize| self.values(&chunks::name(name, *index)).next().is_some();
-        (0..chunks::CHUNKS_MAX)
-            .rev()
-            .find(sent)
-            .map_or(0, |last| last + 1)
+        let places = self.pieces(name).map(|(index, _)| index + 1);
+        places.max().unwrap_or(0)
     }
 
-    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.pairs()
+            .filter(move |(key, _)| *key == name.as_bytes())
+            .map(|(_, value)| value)
+    }
+
+    /// The values under the names of the cookies of a session, each with its place among them.
+    fn pieces(&self, name: &str) -> impl Iterator<Item = (usize, &[u8])> {
+        self.pairs()
+            .filter_map(move |(key, value)| Some((chunks::index(name, key)?, value)))
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let fields = self.first.iter().chain(&self.more);
-        fields.flat_map(|field| values(field.as_bytes(), name.as_bytes()))
+        fields.flat_map(|field| pairs(field.as_bytes()))
     }
 }
 
@@ -104,17 +120,21 @@ impl Candidates {
     }
 }
 
-/// The values under a cookie name in one `Cookie` field, in linear time.
+/// The names and values of one `Cookie` field, in linear time.
 ///
 /// Octets are compared as they are: no percent-decoding, no folding of case, no white space but SP
 /// and HTAB (RFC 6265bis, section 5.7), so that no other name can be made to look like ours.
-fn values<'a>(field: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    let pairs = field.split(|&byte| byte == b';');
-    pairs.filter_map(move |pair| {
-        // No name has an equals sign, so this one is the first of the pair.
-        let after = trim_start(pair).strip_prefix(name)?;
-        let value = trim_start(after).strip_prefix(b"=")?;
-        Some(trim(value))
+fn pairs(field: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let ends = memchr_iter(b';', field).chain(iter::once(field.len()));
+    let mut start = 0;
+    let pairs = ends.map(move |end| {
+        let pair = &field[start..end];
+        start = end + 1;
+        pair
+    });
+    pairs.filter_map(|pair| {
+        let (key, value) = pair.split_at(memchr(b'=', pair)?);
+        Some((trim(key), trim(&value[1..])))
     })
 }
 
@@ -160,6 +180,13 @@ mod tests {
         iter::from_fn(|| candidates.take()).collect()
     }
 
+    /// Also of a field that no header may hold.
+    fn ids_in(field: &[u8]) -> Vec<SessionId> {
+        let ours = pairs(field).filter(|(key, _)| *key == NAME.as_bytes());
+        ours.filter_map(|(_, value)| SessionId::parse(value))
+            .collect()
+    }
+
     #[test]
     fn the_cookie_is_found_among_others_and_broken_ones() {
         let id = id();
@@ -196,10 +223,7 @@ mod tests {
             format!("{NAME}=={value}"),
         ] {
             // Header values may not hold a vertical tab; the scan is told of it all the same.
-            let found: Vec<_> = values(field.as_bytes(), NAME.as_bytes())
-                .filter_map(SessionId::parse)
-                .collect();
-            assert_eq!(found, [], "{field:?}");
+            assert_eq!(ids_in(field.as_bytes()), [], "{field:?}");
         }
     }
 
@@ -223,10 +247,7 @@ mod tests {
             let id = id();
             let pair = format!("{NAME}={}", id.expose_secret());
             let field = [&before, pair.as_bytes(), &after].join(&b';');
-            let found: Vec<_> = values(&field, NAME.as_bytes())
-                .filter_map(SessionId::parse)
-                .collect();
-            prop_assert_eq!(found, [id]);
+            prop_assert_eq!(ids_in(&field), [id]);
         }
     }
 }

@@ -84,7 +84,7 @@ impl<S> EncryptedStore<S> {
         let payload = record.payload.as_bytes();
         let sealed = self
             .encryption
-            .seal(&context(id, record), payload, &*self.random);
+            .seal(&context(id, record), &[payload], &*self.random);
         let sealed = sealed.map_err(|error| StoreError::new(NAME, StoreErrorKind::Other, error))?;
         Ok(Record {
             payload: Payload::from(sealed),
@@ -93,7 +93,7 @@ impl<S> EncryptedStore<S> {
     }
 
     fn open(&self, id: &RecordId, record: Record) -> Result<Record, StoreError> {
-        let sealed = record.payload.as_bytes();
+        let sealed = record.payload.as_bytes().to_vec();
         let opened = self.encryption.open(&context(id, &record), sealed);
         let opened = opened.ok_or_else(|| {
             StoreError::new(
@@ -103,7 +103,7 @@ impl<S> EncryptedStore<S> {
             )
         })?;
         Ok(Record {
-            payload: Payload::from(opened.body),
+            payload: opened.body,
             ..record
         })
     }

@@ -8,6 +8,8 @@
 //! Each but the last carries as much of the token as fits 4096 bytes beside the longest of the names, `=`, six
 //! characters, and the longest that the attributes can be.
 
+use std::borrow::Cow;
+
 use crate::options::CookieOptions;
 
 /// How many cookies one session takes at most. Servers and proxies refuse requests with much more than 16 KiB
@@ -19,6 +21,18 @@ pub(crate) fn name(base: &str, index: usize) -> String {
     match index {
         0 => base.to_owned(),
         _ => format!("{base}-{index}"),
+    }
+}
+
+/// Which cookie of a session has that name.
+pub(crate) fn index(base: &str, name: &[u8]) -> Option<usize> {
+    match name.strip_prefix(base.as_bytes())? {
+        [] => Some(0),
+        [b'-', digit @ b'1'..=b'9'] => {
+            let index = usize::from(digit - b'0');
+            (index < CHUNKS_MAX).then_some(index)
+        }
+        _ => None,
     }
 }
 
@@ -36,16 +50,14 @@ pub(crate) fn split(token: &str, piece_len: usize) -> Option<Vec<String>> {
     if count > CHUNKS_MAX {
         return None;
     }
-    let pieces = token.as_bytes().chunks(piece_len).enumerate();
-    let value = |(index, piece): (usize, &[u8])| {
-        // Base64 is ASCII.
-        let piece = String::from_utf8_lossy(piece);
-        match index {
-            0 => format!("{count}{piece}"),
-            _ => format!("{mark}{piece}"),
-        }
+    let counted = count.to_string();
+    let value = |index: usize| {
+        let start = index * piece_len;
+        let piece = token.get(start..token.len().min(start + piece_len))?;
+        let before = if index == 0 { &*counted } else { mark };
+        Some([before, piece].concat())
     };
-    Some(pieces.map(value).collect())
+    (0..count).map(value).collect()
 }
 
 /// The beginning of the token of a first cookie's value.
@@ -53,8 +65,9 @@ pub(crate) fn start(first: &[u8]) -> &[u8] {
     first.get(1..).unwrap_or_default()
 }
 
-/// The token of a first cookie's value, with the values that `others` finds under the names of the rest.
-pub(crate) fn join<'a, O>(first: &[u8], others: impl Fn(usize) -> O) -> Option<Vec<u8>>
+/// The token of a first cookie's value, with the values that `others` finds under the names of the rest. It is
+/// copied only if it is in several.
+pub(crate) fn join<'a, O>(first: &'a [u8], others: impl Fn(usize) -> O) -> Option<Cow<'a, [u8]>>
 where
     O: Iterator<Item = &'a [u8]>,
 {
@@ -64,10 +77,10 @@ where
         return None;
     }
     let mark = piece.get(MARK)?;
-    let mut token = piece.to_vec();
+    let mut token = Cow::Borrowed(piece);
     for index in 1..count {
         let mut pieces = others(index).filter_map(|value| value.strip_prefix(mark));
-        token.extend_from_slice(pieces.next()?);
+        token.to_mut().extend_from_slice(pieces.next()?);
         if token.len() > CHUNKS_MAX * COOKIE_LEN_MAX {
             return None;
         }
@@ -94,7 +107,7 @@ mod tests {
         let token = join(values[0].as_bytes(), |index| {
             values.get(index).map(String::as_bytes).into_iter()
         });
-        token.map(|token| String::from_utf8(token).unwrap())
+        token.map(|token| String::from_utf8(token.into_owned()).unwrap())
     }
 
     #[test]
@@ -118,6 +131,18 @@ mod tests {
             planted.chain(values.get(index)).map(String::as_bytes)
         });
         assert_eq!(found.as_deref(), Some(token.as_bytes()));
+    }
+
+    #[test]
+    fn no_other_name_is_that_of_a_cookie_of_the_session() {
+        for place in 0..CHUNKS_MAX {
+            assert_eq!(index("id", name("id", place).as_bytes()), Some(place));
+        }
+        for other in [
+            "", "i", "id-", "id-0", "id-4", "id-9", "id-11", "id-1 ", "id1", "ID", "xid",
+        ] {
+            assert_eq!(index("id", other.as_bytes()), None, "{other}");
+        }
     }
 
     proptest! {

@@ -15,7 +15,7 @@ use data_encoding::BASE64URL_NOPAD;
 use crate::{
     error::{Error, StoreError},
     id::{RandomSource, SessionId},
-    record::{Payload, Record, RecordError},
+    record::{Record, RecordError},
     seal::Seal,
     timestamp::Timestamp,
 };
@@ -65,9 +65,8 @@ pub(super) fn seal(
     now: Timestamp,
     random: &dyn RandomSource,
 ) -> Result<String, Error> {
-    let record = record.to_bytes();
     let issued_at = now.as_millis().to_be_bytes();
-    let body = [&id.secret_bytes()[..], &issued_at, &record].concat();
+    let body = [&id.secret_bytes()[..], &issued_at, &record.to_bytes()];
     let sealed = seal.seal(context, &body, random)?;
     Ok(BASE64URL_NOPAD.encode(&sealed))
 }
@@ -79,10 +78,10 @@ pub(super) fn open(
     written: &[u8],
 ) -> Result<Option<Opened>, Error> {
     let sealed = BASE64URL_NOPAD.decode(written).ok();
-    let Some(opened) = sealed.and_then(|sealed| seal.open(context, &sealed)) else {
+    let Some(opened) = sealed.and_then(|sealed| seal.open(context, sealed)) else {
         return Ok(None);
     };
-    let body = Payload::from(opened.body);
+    let body = opened.body;
     let Some((header, _)) = body.as_bytes().split_first_chunk::<HEADER_LEN>() else {
         return Ok(None);
     };
