@@ -1,16 +1,16 @@
-//! tower-keep with its memory store; also a module of `benches/peers`.
+//! tower-keep with any store; also a module of `benches/peers` and `benches/cookies`.
 
 use axum::{Router, extract::Path, routing::get};
-use tower_keep::{Error, MemoryStore, Session, SessionLayer};
+use tower_keep::{Error, IntoBackend, Session, SessionLayer};
 use tower_keep_harness::preferences;
 
-pub(crate) fn router() -> Router {
+pub(crate) fn router(store: impl IntoBackend) -> Router {
     Router::new()
         .route("/ignored", get(async || "ignored"))
         .route("/read", get(read))
         .route("/increment", get(increment))
         .route("/fill/{keys}", get(fill))
-        .layer(SessionLayer::new(MemoryStore::new()))
+        .layer(SessionLayer::new(store))
 }
 
 async fn read(session: Session) -> Result<String, Error> {

@@ -4,6 +4,7 @@
 
 #![allow(missing_docs, clippy::expect_used)]
 
+use tower_keep::MemoryStore;
 use tower_keep_harness::{Contender, CountingAllocator, bare, main as measure};
 
 mod keep;
@@ -14,6 +15,6 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 fn main() {
     measure(&[
         Contender::new("bare", bare()),
-        Contender::new("tower-keep", keep::router()),
+        Contender::new("tower-keep", keep::router(MemoryStore::new())),
     ]);
 }

@@ -3,6 +3,7 @@
 //! `cargo run --release` here. Everyone keeps sessions in memory and has its default options; the
 //! handlers do the same work, over the same data, on the same runtime.
 
+use tower_keep::MemoryStore;
 use tower_keep_harness::{Contender, CountingAllocator, bare, main as measure};
 
 mod axum_session;
@@ -18,7 +19,7 @@ fn main() {
     let axum_session = runtime.expect("a runtime").block_on(axum_session::router());
     measure(&[
         Contender::new("bare", bare()),
-        Contender::new("tower-keep 0.1.0", keep::router()),
+        Contender::new("tower-keep 0.1.0", keep::router(MemoryStore::new())),
         Contender::new("tower-sessions 0.15.0", tower_sessions::router()),
         Contender::new("axum_session 0.22.1", axum_session),
     ]);
