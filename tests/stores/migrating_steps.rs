@@ -133,7 +133,7 @@ impl Place {
 type Actor = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Runs the actors in every order of their turns, each time from the start, and then `judge`. Answers how many orders there are.
-fn explore<J: AsyncFn(&Place)>(actors: impl Fn(&Place) -> Vec<Actor>, judge: J) -> usize {
+fn explore<J: AsyncFn(&Place)>(actors: impl Fn(&Place) -> Vec<Actor>, judge: &J) -> usize {
     let mut schedule: Vec<(usize, usize)> = Vec::new();
     let mut runs = 0;
     loop {
@@ -218,7 +218,7 @@ fn delete(place: &Place) -> Actor {
 fn two_loads_and_a_logout_in_any_order_leave_nothing_alive() {
     let runs = explore(
         |place| vec![load(place), load(place), delete(place)],
-        async |place: &Place| assert_eq!(place.loaded(&ID).await, None),
+        &async |place: &Place| assert_eq!(place.loaded(&ID).await, None),
     );
     assert!(runs > 1000, "{runs}");
 }
@@ -227,7 +227,7 @@ fn two_loads_and_a_logout_in_any_order_leave_nothing_alive() {
 fn two_loads_in_any_order_leave_the_session_as_it_was_in_the_new_store_alone() {
     let runs = explore(
         |place| vec![load(place), load(place)],
-        async |place: &Place| {
+        &async |place: &Place| {
             assert_eq!(place.new.load(&ID).await.unwrap(), Some(record()));
             assert_eq!(place.old.load(&ID).await.unwrap(), None);
             assert_eq!(place.found(&ID).await, Some(record()));
@@ -241,15 +241,15 @@ fn a_load_that_is_dropped_anywhere_loses_nothing_and_undoes_no_logout() {
     for turns in 0..7 {
         explore(
             |place| vec![dropped_load(place, turns), load(place)],
-            async |place: &Place| assert_eq!(place.found(&ID).await, Some(record())),
+            &async |place: &Place| assert_eq!(place.found(&ID).await, Some(record())),
         );
         explore(
             |place| vec![dropped_load(place, turns), delete(place)],
-            async |place: &Place| assert_eq!(place.found(&ID).await, None),
+            &async |place: &Place| assert_eq!(place.found(&ID).await, None),
         );
         explore(
             |place| vec![dropped_load(place, turns)],
-            async |place: &Place| assert_eq!(place.found(&ID).await, Some(record())),
+            &async |place: &Place| assert_eq!(place.found(&ID).await, Some(record())),
         );
     }
 }
@@ -267,7 +267,7 @@ fn a_change_that_meets_a_move_in_any_order_is_made_once() {
     for turns in 1..8 {
         explore(
             |place| vec![dropped_load(place, turns), update(place)],
-            async |place: &Place| assert_eq!(place.found(&ID).await.as_ref(), Some(&next)),
+            &async |place: &Place| assert_eq!(place.found(&ID).await.as_ref(), Some(&next)),
         );
     }
 }
@@ -291,7 +291,7 @@ fn of_two_changes_that_meet_a_move_one_is_told_of_the_other() {
     };
     let runs = explore(
         |place| vec![write(place, 2), write(place, 3)],
-        async |place: &Place| {
+        &async |place: &Place| {
             let found = place.found(&ID).await.unwrap();
             let mut payload = found.payload.as_bytes().to_vec();
             payload.sort_unstable();
@@ -313,7 +313,7 @@ fn a_rotation_that_meets_a_move_in_any_order_leaves_the_new_id_alone() {
     for turns in 1..8 {
         explore(
             |place| vec![dropped_load(place, turns), rotate(place)],
-            async |place: &Place| {
+            &async |place: &Place| {
                 assert_eq!(place.found(&ID).await, None);
                 assert_eq!(place.found(&OTHER).await, Some(changed(2, b"rotated")));
             },
@@ -335,7 +335,7 @@ fn ending_all_sessions_of_a_user_during_a_move_ends_them() {
     };
     explore(
         |place| vec![load(place), dropped_load(place, 3), end_all(place)],
-        async |place: &Place| assert_eq!(place.found(&ID).await, None),
+        &async |place: &Place| assert_eq!(place.found(&ID).await, None),
     );
 }
 
@@ -351,10 +351,10 @@ fn a_change_in_the_old_store_alone_is_moved_or_refused_and_never_lost() {
             *done.lock().unwrap() = Some(updated);
         })
     };
-    let done = Arc::default();
+    let done: Arc<std::sync::Mutex<Option<Updated>>> = Arc::default();
     explore(
         |place| vec![load(place), outdated(place, &done), dropped_load(place, 3)],
-        async |place: &Place| {
+        &async |place: &Place| {
             let expected = match done.lock().unwrap().take().unwrap() {
                 Updated::Done => changed(9, b"by an old instance"),
                 Updated::Conflict(_) | Updated::Gone => record(),
