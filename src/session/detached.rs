@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{runtime::Handle, task::JoinHandle};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::{
     error::{Error, ErrorKind},
@@ -36,6 +36,8 @@ struct Pending {
     commit: CommitGuard,
     /// Where it goes on, from whatever thread it is dropped.
     runtime: Handle,
+    /// Of the request: where it is dropped, another may be the current one.
+    span: Span,
 }
 
 impl<T: Send + 'static> Detached<T> {
@@ -71,18 +73,23 @@ impl<T: Send + 'static> Detached<T> {
         Pending {
             commit: self.commits.begin(),
             runtime: Handle::current(),
+            span: Span::current(),
         }
     }
 
     fn spawn(&mut self) -> Option<JoinHandle<T>> {
         let (work, pending) = (self.work.take()?, self.pending.take()?);
-        let Pending { commit, runtime } = pending;
+        let Pending {
+            commit,
+            runtime,
+            span,
+        } = pending;
         let work = async move {
             let output = work.await;
             drop(commit);
             output
         };
-        Some(runtime.spawn(work.in_current_span()))
+        Some(runtime.spawn(work.instrument(span)))
     }
 }
 

@@ -75,7 +75,9 @@ impl LazySession {
     }
 
     /// All that the client presents, whether it is alive or not.
-    pub(super) fn presented_sessions(&self) -> Vec<Doomed> {
+    ///
+    /// Fails for a session in cookies of a newer version, which can not be read, and so not be ended.
+    pub(super) fn presented_sessions(&self) -> Result<Vec<Doomed>, Error> {
         let settings = &*self.0.settings;
         let name = settings.options.cookie.full_name();
         let doomed = |id: RecordId, until| Doomed { id, until };
@@ -84,14 +86,14 @@ impl LazySession {
                 let mut candidates = self.0.presented.candidates(name);
                 let ids = iter::from_fn(|| candidates.take());
                 let unknown = Timestamp::from_millis(i64::MAX);
-                ids.map(|id| doomed(id.record_id(), unknown)).collect()
+                Ok(ids.map(|id| doomed(id.record_id(), unknown)).collect())
             }
             Side::Client(client) => {
-                // What can not be opened is of no use to anybody, and nothing that could be ended.
-                let opened = self.open_tokens(client).unwrap_or_default().into_iter();
+                let opened = self.open_tokens(client)?.into_iter();
                 let live = opened.filter(|opened| !opened.record.is_expired(settings.now()));
-                live.map(|live| doomed(live.id.record_id(), live.record.absolute_deadline))
-                    .collect()
+                let doomed =
+                    live.map(|live| doomed(live.id.record_id(), live.record.absolute_deadline));
+                Ok(doomed.collect())
             }
         }
     }

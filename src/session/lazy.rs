@@ -118,7 +118,8 @@ impl LazySession {
     /// # Errors
     ///
     /// [`ErrorKind::Committed`] if the answer has been sent already, unless it was loaded again since and can be
-    /// ended without the help of the browser.
+    /// ended without the help of the browser. [`ErrorKind::Unsupported`] for a session in cookies that a newer version of
+    /// this crate has sealed.
     ///
     /// # Examples
     ///
@@ -154,7 +155,7 @@ impl LazySession {
             state.flushed.was_live = true;
         } else if state.flushed.doomed.is_empty() {
             // Not loaded, or not one alone is alive: whatever the client presents is to end.
-            for session in self.presented_sessions() {
+            for session in self.presented_sessions()? {
                 state.flushed.doom(session);
             }
         }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
+use tower_keep::{RandomError, RandomSource};
+
 use crate::{
     both_kinds,
     support::{Browser, app},
@@ -16,6 +19,7 @@ both_kinds!(
     a_read_after_a_tenth_of_the_idle_time_is_sealed_again,
     a_write_to_an_expired_session_starts_a_new_one_without_the_old_data,
     a_session_that_expires_during_a_request_is_not_revived_by_its_write,
+    a_failing_random_source_is_an_error_and_the_session_stays_as_it_was,
     an_expiry_rule_survives_later_requests,
     a_session_that_ends_with_the_browser_also_ends_on_the_server,
     a_flush_and_an_insert_make_a_new_session_with_the_new_data_alone,
@@ -145,6 +149,37 @@ async fn a_session_that_expires_during_a_request_is_not_revived_by_its_write(kin
         assert_eq!(answer.set_cookies(), [""; 0]);
         assert!(browser.is_anonymous().await);
     }
+}
+
+#[derive(Debug)]
+struct NoRandom;
+
+impl RandomSource for NoRandom {
+    fn fill(&self, _: &mut [u8]) -> Result<(), RandomError> {
+        Err(RandomError::new("no entropy"))
+    }
+}
+
+async fn a_failing_random_source_is_an_error_and_the_session_stays_as_it_was(kind: Kind) {
+    let world = World::new(kind);
+    let mut browser = world.browser();
+    browser.post("/put/color/red").await.assert_ok();
+    let without = Browser::new(&app(world.layer().with_random_source(NoRandom)));
+    let refused = async |browser: &Browser, path: &str| {
+        let answer = browser.clone().post(path).await;
+        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+        assert_eq!(answer.set_cookies(), [""; 0], "{path}");
+    };
+    refused(&without, "/put/color/blue").await;
+    let known = without.with_id_of(&browser);
+    refused(&known, "/cycle").await;
+    refused(&known, "/login/ada").await;
+    if kind == Kind::Encrypted {
+        // There is no nonce to encrypt under.
+        refused(&known, "/put/color/blue").await;
+    }
+    assert_eq!(world.marks().await, 0);
+    assert_eq!(browser.get("/dump").await.body, r#"{"color":"red"}"#);
 }
 
 async fn an_expiry_rule_survives_later_requests(kind: Kind) {

@@ -1,6 +1,7 @@
 //! Every interleaving of moves with what else happens to a session, at every call to either store.
 
 use std::{
+    cell::RefCell,
     future::poll_fn,
     pin::Pin,
     sync::Arc,
@@ -214,12 +215,27 @@ fn delete(place: &Place) -> Actor {
     })
 }
 
+/// The other load stands still after some of its turns, and goes on when all else is over.
 #[test]
-fn two_loads_and_a_logout_in_any_order_leave_nothing_alive() {
-    let runs = explore(
-        |place| vec![load(place), load(place), delete(place)],
-        &async |place: &Place| assert_eq!(place.loaded(&ID).await, None),
-    );
+fn a_load_and_a_logout_in_any_order_and_another_load_that_stands_still_leave_nothing_alive() {
+    let mut runs = 0;
+    for turns in 0..8 {
+        let still = RefCell::new(None);
+        runs += explore(
+            |place| {
+                let mut other = load(place);
+                let is_over = (0..turns).any(|_| poll_once(&mut other));
+                still.replace((!is_over).then_some(other));
+                vec![load(place), delete(place)]
+            },
+            &async |place: &Place| {
+                if let Some(mut other) = still.take() {
+                    while !poll_once(&mut other) {}
+                }
+                assert_eq!(place.loaded(&ID).await, None);
+            },
+        );
+    }
     assert!(runs > 1000, "{runs}");
 }
 
@@ -321,6 +337,35 @@ fn a_rotation_that_meets_a_move_in_any_order_leaves_the_new_id_alone() {
     }
 }
 
+/// One of them has seen the session before the other has moved it, and makes a copy of it when it is gone.
+#[test]
+fn a_load_that_stands_still_brings_back_no_id_that_was_rotated_or_ended() {
+    for (first_turns, second_turns) in (0..8).flat_map(|a| (0..8).map(move |b| (a, b))) {
+        for ends in [false, true] {
+            let place = now(Place::new());
+            let mut first = load(&place);
+            let mut is_over = (0..first_turns).any(|_| poll_once(&mut first));
+            let mut second = load(&place);
+            let _over = (0..second_turns).any(|_| poll_once(&mut second));
+            drop(second);
+            let store = MigratingStore::new(Arc::clone(&place.new), Arc::clone(&place.old));
+            let (next, expected) = (changed(2, b"rotated"), record().version);
+            let rotated = now(store.rotate(&ID, &OTHER, &next, expected)).unwrap();
+            assert_eq!(rotated, Rotated::Done);
+            // With the old cookie.
+            if ends {
+                assert!(!now(store.delete(&ID)).unwrap());
+            }
+            while !is_over {
+                is_over = poll_once(&mut first);
+            }
+            let turns = (first_turns, second_turns, ends);
+            assert_eq!(now(place.found(&ID)), None, "{turns:?}");
+            assert_eq!(now(place.found(&OTHER)).as_ref(), Some(&next), "{turns:?}");
+        }
+    }
+}
+
 #[test]
 fn ending_all_sessions_of_a_user_during_a_move_ends_them() {
     let end_all = |place: &Place| -> Actor {
@@ -397,8 +442,9 @@ async fn what_was_moved_can_be_moved_back() {
     let there = MigratingStore::new(Arc::clone(&place.new), Arc::clone(&place.old));
     assert_eq!(there.load(&ID).await.unwrap(), Some(record()));
     // A note that stayed.
+    let payload = [&b"\xfftower-keep left"[..], &[3; 16]].concat();
     let note = Record {
-        payload: Payload::from(&b"\xfftower-keep left"[..]),
+        payload: Payload::from(payload),
         ..changed(8, b"")
     };
     let _ = place.old.create(&ID, &note).await.unwrap();

@@ -2,7 +2,7 @@
 //!
 //! The old store is always asked first: what moves meanwhile is then found in the new one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
@@ -10,7 +10,7 @@ use super::{MigratingStore, place::Place};
 use crate::{
     error::{StoreError, StoreErrorKind},
     id::RecordId,
-    record::Record,
+    record::{Record, Version},
     store::{Cursor, DeleteExpired, Page, ScanSessions, StoredSession, UserSessions},
     user::UserId,
 };
@@ -18,25 +18,9 @@ use crate::{
 #[async_trait]
 impl<New: UserSessions, Old: UserSessions> UserSessions for MigratingStore<New, Old> {
     async fn sessions_of(&self, user: &UserId) -> Result<Vec<StoredSession>, StoreError> {
-        let mut found = BTreeMap::new();
-        let mut left = Vec::new();
-        for StoredSession { id, record } in self.old.sessions_of(user).await? {
-            match Place::of(record) {
-                Place::Here(record) => drop(found.insert(id, record)),
-                Place::Left(_) | Place::Moving { .. } => left.push(id),
-            }
-        }
-        for StoredSession { id, record } in self.new.sessions_of(user).await? {
-            match Place::of(record) {
-                Place::Here(record) => drop(found.insert(id, record)),
-                Place::Moving { session, .. } if left.contains(&id) => {
-                    found.insert(id, session);
-                }
-                Place::Left(_) | Place::Moving { .. } => {}
-            }
-        }
         let session = |(id, record)| StoredSession { id, record };
-        Ok(found.into_iter().map(session).collect())
+        let Listed { live, .. } = self.list(user).await?;
+        Ok(live.into_iter().map(session).collect())
     }
 
     async fn delete_all_of(
@@ -44,11 +28,47 @@ impl<New: UserSessions, Old: UserSessions> UserSessions for MigratingStore<New, 
         user: &UserId,
         keep: Option<&RecordId>,
     ) -> Result<Vec<RecordId>, StoreError> {
+        let Listed { live, others } = self.list(user).await?;
         let mut ended = self.old.delete_all_of(user, keep).await?;
         ended.extend(self.new.delete_all_of(user, keep).await?);
         ended.sort_unstable();
         ended.dedup();
+        // Notes, and copies that are worth nothing.
+        ended.retain(|id| live.contains_key(id) || !others.contains(id));
         Ok(ended)
+    }
+}
+
+/// What both stores list of a user.
+struct Listed {
+    live: BTreeMap<RecordId, Record>,
+    /// What is no session.
+    others: BTreeSet<RecordId>,
+}
+
+impl<New: UserSessions, Old: UserSessions> MigratingStore<New, Old> {
+    async fn list(&self, user: &UserId) -> Result<Listed, StoreError> {
+        let mut live = BTreeMap::new();
+        let mut others = BTreeSet::new();
+        let mut left = BTreeMap::new();
+        for StoredSession { id, record } in self.old.sessions_of(user).await? {
+            match Place::of(record) {
+                Place::Here(record) => drop(live.insert(id, record)),
+                Place::Left { copy, .. } => drop(left.insert(id, copy)),
+                Place::Moving { .. } => drop(others.insert(id)),
+            }
+        }
+        others.extend(left.keys());
+        for StoredSession { id, record } in self.new.sessions_of(user).await? {
+            match Place::of(record) {
+                Place::Here(record) => drop(live.insert(id, record)),
+                Place::Moving { copy, session } if left.get(&id) == Some(&copy.token) => {
+                    live.insert(id, session);
+                }
+                Place::Left { .. } | Place::Moving { .. } => drop(others.insert(id)),
+            }
+        }
+        Ok(Listed { live, others })
     }
 }
 
@@ -74,7 +94,7 @@ impl<New: ScanSessions, Old: ScanSessions> ScanSessions for MigratingStore<New, 
                 let after = Cursor::from_bytes(rest);
                 self.scan_old(Some(&after), limit).await
             }
-            Some([IN_NEW]) => self.scan_new(None, limit).await,
+            Some([AT_NEW]) => self.scan_new(None, limit).await,
             Some([IN_NEW, rest @ ..]) => {
                 let after = Cursor::from_bytes(rest);
                 self.scan_new(Some(&after), limit).await
@@ -93,11 +113,11 @@ impl<New: ScanSessions, Old: ScanSessions> MigratingStore<New, Old> {
         let page = self.old.scan(after, limit).await?;
         let here = |StoredSession { id, record }| match Place::of(record) {
             Place::Here(record) => Some(StoredSession { id, record }),
-            Place::Left(_) | Place::Moving { .. } => None,
+            Place::Left { .. } | Place::Moving { .. } => None,
         };
         let next = page
             .next
-            .map_or_else(|| vec![IN_NEW], |next| cursor(IN_OLD, &next));
+            .map_or_else(|| vec![AT_NEW], |next| cursor(IN_OLD, &next));
         Ok(Page {
             sessions: page.sessions.into_iter().filter_map(here).collect(),
             next: Some(Cursor::from_bytes(next)),
@@ -110,8 +130,8 @@ impl<New: ScanSessions, Old: ScanSessions> MigratingStore<New, Old> {
         for StoredSession { id, record } in page.sessions {
             let live = match Place::of(record) {
                 Place::Here(record) => Some(record),
-                Place::Moving { session, .. } => self.left_behind(&id, session).await?,
-                Place::Left(_) => None,
+                Place::Moving { copy, session } => self.left_behind(&id, copy, session).await?,
+                Place::Left { .. } => None,
             };
             sessions.extend(live.map(|record| StoredSession { id, record }));
         }
@@ -121,17 +141,25 @@ impl<New: ScanSessions, Old: ScanSessions> MigratingStore<New, Old> {
         Ok(Page { sessions, next })
     }
 
-    /// The session of a move that nobody has brought to its end, if it was not ended.
+    /// The session that a copy is to become, if it was not ended.
     async fn left_behind(
         &self,
         id: &RecordId,
+        copy: Version,
         session: Record,
     ) -> Result<Option<Record>, StoreError> {
         let before = self.old.load(id).await?.map(Place::of);
         Ok(match before {
             Some(Place::Here(session)) => Some(session),
-            Some(Place::Left(_)) => Some(session),
-            Some(Place::Moving { .. }) | None => None,
+            Some(Place::Left { copy: of, .. }) if of == copy.token => Some(session),
+            Some(Place::Left { .. } | Place::Moving { .. }) | None => {
+                // It may have become it since.
+                let there = self.new.load(id).await?.map(Place::of);
+                match there {
+                    Some(Place::Here(session)) => Some(session),
+                    Some(Place::Left { .. } | Place::Moving { .. }) | None => None,
+                }
+            }
         })
     }
 }
@@ -141,4 +169,5 @@ fn cursor(store: u8, inner: &Cursor) -> Vec<u8> {
 }
 
 const IN_OLD: u8 = 0;
-const IN_NEW: u8 = 1;
+const AT_NEW: u8 = 1;
+const IN_NEW: u8 = 2;

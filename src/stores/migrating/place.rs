@@ -15,15 +15,19 @@ pub(super) enum Place {
     Here(Record),
     /// On its way into this store: the copy's version, and the session that it is to become.
     Moving { copy: Version, session: Record },
-    /// It has left this store: the note's version.
-    Left(Version),
+    /// It has left this store: the note's version, and the token of the copy that it has left for.
+    Left { note: Version, copy: WriteToken },
 }
 
 impl Place {
     pub(super) fn of(record: Record) -> Self {
         let payload = record.payload.as_bytes();
-        if payload == LEFT {
-            return Self::Left(record.version);
+        let left = payload.strip_prefix(LEFT);
+        if let Some(copy) = left.and_then(|rest| rest.try_into().ok()) {
+            return Self::Left {
+                note: record.version,
+                copy: WriteToken::from_bytes(copy),
+            };
         }
         let moving = payload.strip_prefix(MOVING);
         let Some((token, rest)) = moving.and_then(<[u8]>::split_first_chunk) else {
@@ -59,11 +63,14 @@ pub(super) fn moving(session: &Record, token: WriteToken) -> Record {
     }
 }
 
-/// The note that takes the place of a session.
-pub(super) fn left(session: &Record, token: WriteToken) -> Record {
+/// The note that takes the place of a session that leaves for a copy.
+///
+/// It names the copy: one that somebody makes later, because he has seen the session before it left, is not to be taken for it.
+pub(super) fn left(session: &Record, copy: Version, token: WriteToken) -> Record {
+    let parts = [LEFT, copy.token.as_bytes()];
     Record {
         version: session.version.next(token),
-        payload: Payload::from(LEFT),
+        payload: Payload::from(parts.concat()),
         ..session.clone()
     }
 }
