@@ -3,7 +3,7 @@
 use http::StatusCode;
 use tower_keep::{
     EncryptedStore, ErrorKind, MemoryStore, Outage, SessionLayer, UserId,
-    testing::{Fault, Operation},
+    testing::{Fault, FaultyStore, Operation},
 };
 
 use crate::{
@@ -186,6 +186,16 @@ async fn a_damaged_mark_ends_what_it_may_have_ended_and_locks_nobody_out(kind: K
     before.post("/login/ada").await.assert_ok();
     cookies().delete_all_of(&ada, None).await.unwrap();
     // Each has a secret of its own, and can not read what the others have marked.
+    let marks = FaultyStore::new(EncryptedStore::new(inner.clone(), &keyring()));
+    let marks = std::sync::Arc::new(marks);
+    let cut_off = kind
+        .cookies(&world.keyring)
+        .with_revocations(std::sync::Arc::clone(&marks));
+    marks.inject_on(&[Operation::Create], Fault::Fail);
+    let mut at_login = at(cut_off);
+    let refused = at_login.post("/login/ada").await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(at_login.with_id_of(&before).is_anonymous().await);
     let later = cookies();
     let mut again = at(later.clone()).with_id_of(&before);
     assert!(again.is_anonymous().await);

@@ -59,7 +59,7 @@ impl Revocations {
         let Some(user) = &record.user else {
             return Ok(Some(own));
         };
-        Ok(match self.look(&key_of_user(namespace, user)).await? {
+        Ok(match self.look_at_user(namespace, user).await?.1 {
             Mark::None => Some(own),
             Mark::Whole(present) => {
                 let is_kept = present.payload.as_bytes() == id.as_bytes();
@@ -77,7 +77,7 @@ impl Revocations {
         now: Timestamp,
         random: &dyn RandomSource,
     ) -> Result<WriteToken, Error> {
-        match self.look(&key_of_user(namespace, user)).await? {
+        match self.look_at_user(namespace, user).await?.1 {
             Mark::None => Ok(Self::FIRST_GENERATION),
             Mark::Whole(present) => Ok(present.version.token),
             // Nobody knows which generation it was, so that none of those before lives.
@@ -125,16 +125,14 @@ impl Revocations {
         now: Timestamp,
         random: &dyn RandomSource,
     ) -> Result<WriteToken, Error> {
-        let key = key_of_user(namespace, user);
         let keep = keep.map_or(Payload::default(), |keep| keep.as_bytes()[..].into());
         let token = WriteToken::generate(random)?;
         let next = mark(now, now.saturating_add(TOKEN_AGE_MAX), token, keep);
         for _ in 0..ATTEMPTS_MAX {
-            let done = match self.look(&key).await? {
-                Mark::None => self.store.create(&key, &next).await? == Created::Done,
-                Mark::Damaged => {
-                    self.store.delete(&key).await?;
-                    false
+            let (key, present) = self.look_at_user(namespace, user).await?;
+            let done = match present {
+                Mark::None | Mark::Damaged => {
+                    self.store.create(&key, &next).await? == Created::Done
                 }
                 Mark::Whole(present) => {
                     let next = Record {
@@ -150,6 +148,27 @@ impl Revocations {
             }
         }
         Err(contended())
+    }
+
+    /// The record of a user, and where it is or is to be.
+    ///
+    /// One that is damaged stays, because without it what it has ended would live; another is put beside it.
+    async fn look_at_user(
+        &self,
+        namespace: &str,
+        user: &UserId,
+    ) -> Result<(RecordId, Mark), Error> {
+        let mut is_damaged = false;
+        for place in 0..PLACES_MAX {
+            let key = key_of_user(namespace, user, place);
+            match self.look(&key).await? {
+                Mark::Damaged => is_damaged = true,
+                Mark::None if is_damaged => return Ok((key, Mark::Damaged)),
+                mark @ (Mark::None | Mark::Whole(_)) => return Ok((key, mark)),
+            }
+        }
+        let reason = "the records of a user are damaged again and again";
+        Err(StoreError::new("cookie", StoreErrorKind::Other, reason).into())
     }
 
     async fn look(&self, key: &RecordId) -> Result<Mark, Error> {
@@ -190,10 +209,11 @@ fn key_of_session(id: &RecordId) -> RecordId {
     key(b"tower-keep revoked session v1", &[id.as_bytes()])
 }
 
-fn key_of_user(namespace: &str, user: &UserId) -> RecordId {
+fn key_of_user(namespace: &str, user: &UserId, place: u8) -> RecordId {
     let len = u64::try_from(namespace.len()).unwrap_or(u64::MAX);
     let parts = [
-        &len.to_be_bytes()[..],
+        &[place][..],
+        &len.to_be_bytes(),
         namespace.as_bytes(),
         user.as_str().as_bytes(),
     ];
@@ -216,6 +236,9 @@ fn contended() -> Error {
 
 /// Each is lost only to somebody else's success.
 const ATTEMPTS_MAX: u32 = 32;
+
+/// As many as secrets of an encrypted store may be dropped while a record lives.
+const PLACES_MAX: u8 = 16;
 
 /// More than any two clocks differ.
 const MARGIN: Duration = Duration::from_secs(24 * 60 * 60);
