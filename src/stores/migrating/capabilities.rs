@@ -6,69 +6,96 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
-use super::{MigratingStore, place::Place};
+use super::{
+    MigratingStore,
+    place::{self, Place},
+};
 use crate::{
     error::{StoreError, StoreErrorKind},
     id::RecordId,
     record::{Record, Version},
-    store::{Cursor, DeleteExpired, Page, ScanSessions, StoredSession, UserSessions},
+    store::{Cursor, DeleteExpired, Page, ScanSessions, StoredSession, Updated, UserSessions},
     user::UserId,
 };
 
 #[async_trait]
 impl<New: UserSessions, Old: UserSessions> UserSessions for MigratingStore<New, Old> {
     async fn sessions_of(&self, user: &UserId) -> Result<Vec<StoredSession>, StoreError> {
-        let session = |(id, record)| StoredSession { id, record };
-        let Listed { live, .. } = self.list(user).await?;
-        Ok(live.into_iter().map(session).collect())
-    }
-
-    async fn delete_all_of(
-        &self,
-        user: &UserId,
-        keep: Option<&RecordId>,
-    ) -> Result<Vec<RecordId>, StoreError> {
-        let Listed { live, others } = self.list(user).await?;
-        let mut ended = self.old.delete_all_of(user, keep).await?;
-        ended.extend(self.new.delete_all_of(user, keep).await?);
-        ended.sort_unstable();
-        ended.dedup();
-        // Notes, and copies that are worth nothing.
-        ended.retain(|id| live.contains_key(id) || !others.contains(id));
-        Ok(ended)
-    }
-}
-
-/// What both stores list of a user.
-struct Listed {
-    live: BTreeMap<RecordId, Record>,
-    /// What is no session.
-    others: BTreeSet<RecordId>,
-}
-
-impl<New: UserSessions, Old: UserSessions> MigratingStore<New, Old> {
-    async fn list(&self, user: &UserId) -> Result<Listed, StoreError> {
         let mut live = BTreeMap::new();
-        let mut others = BTreeSet::new();
         let mut left = BTreeMap::new();
         for StoredSession { id, record } in self.old.sessions_of(user).await? {
             match Place::of(record) {
                 Place::Here(record) => drop(live.insert(id, record)),
                 Place::Left { copy, .. } => drop(left.insert(id, copy)),
-                Place::Moving { .. } => drop(others.insert(id)),
+                Place::Moving { .. } => {}
             }
         }
-        others.extend(left.keys());
         for StoredSession { id, record } in self.new.sessions_of(user).await? {
             match Place::of(record) {
                 Place::Here(record) => drop(live.insert(id, record)),
                 Place::Moving { copy, session } if left.get(&id) == Some(&copy.token) => {
                     live.insert(id, session);
                 }
-                Place::Left { .. } | Place::Moving { .. } => drop(others.insert(id)),
+                Place::Left { .. } | Place::Moving { .. } => {}
             }
         }
-        Ok(Listed { live, others })
+        let session = |(id, record)| StoredSession { id, record };
+        Ok(live.into_iter().map(session).collect())
+    }
+
+    /// What is in the old store is ended there, by what only one of its ends and its move can do. What is then in the new one is a
+    /// session, but for copies that are worth nothing.
+    async fn delete_all_of(
+        &self,
+        user: &UserId,
+        keep: Option<&RecordId>,
+    ) -> Result<Vec<RecordId>, StoreError> {
+        let mut ended = BTreeSet::new();
+        for session in self.old.sessions_of(user).await? {
+            if Some(&session.id) != keep && self.end_in_old(&session).await? {
+                ended.insert(session.id);
+            }
+        }
+        let mut copies = BTreeSet::new();
+        for StoredSession { id, record } in self.new.sessions_of(user).await? {
+            if !matches!(Place::of(record), Place::Here(_)) {
+                copies.insert(id);
+            }
+        }
+        // Notes; and what an instance has put there that knows the old store alone.
+        drop(self.old.delete_all_of(user, keep).await?);
+        let deleted = self.new.delete_all_of(user, keep).await?;
+        ended.extend(deleted.into_iter().filter(|id| !copies.contains(id)));
+        Ok(ended.into_iter().collect())
+    }
+}
+
+impl<New: UserSessions, Old: UserSessions> MigratingStore<New, Old> {
+    /// Whether it was ended there; else it is in the new store, if it is anywhere.
+    async fn end_in_old(&self, session: &StoredSession) -> Result<bool, StoreError> {
+        let id = &session.id;
+        let mut there = Some(session.record.clone());
+        for _ in 0..super::ATTEMPTS_MAX {
+            match there.map(Place::of) {
+                Some(Place::Here(record)) => {
+                    // For a copy that nobody has made.
+                    let [nowhere, token] = [super::new_token()?, super::new_token()?];
+                    let note = place::left(&record, nowhere, token);
+                    match self.old.update(id, &note, record.version).await? {
+                        Updated::Done => return Ok(true),
+                        Updated::Conflict(present) => there = Some(present),
+                        Updated::Gone => return Ok(false),
+                    }
+                }
+                Some(Place::Left { .. }) => {
+                    // Brings the move to its end.
+                    let _arrived = self.find(id).await?;
+                    return Ok(false);
+                }
+                Some(Place::Moving { .. }) | None => return Ok(false),
+            }
+        }
+        Err(super::contended())
     }
 }
 

@@ -243,7 +243,7 @@ impl<New: SessionStore, Old: SessionStore> MigratingStore<New, Old> {
         copy: Version,
         session: Record,
     ) -> Result<Step, StoreError> {
-        let note = place::left(&session, copy, new_token()?);
+        let note = place::left(&session, copy.token, new_token()?);
         match self.old.update(id, &note, session.version).await? {
             Updated::Done => self.arrive(id, copy, session).await,
             // Written by an instance that knows the old store alone; or moved, or ended, by somebody else.
@@ -365,12 +365,18 @@ impl<New: SessionStore, Old: SessionStore> SessionStore for MigratingStore<New, 
     /// First in the old store: a move that has not left it yet can then not leave it any more, and one that has, has
     /// put into the new store what is deleted there.
     ///
-    /// It is looked for before, because not all that is deleted is a session.
+    /// It is looked for before, because not all that is deleted is a session. One that the new store does not take ends where it is.
     async fn delete(&self, id: &RecordId) -> Result<bool, StoreError> {
-        let was_live = self.find(id).await?.is_some();
-        self.old.delete(id).await?;
-        let is_deleted = self.new.delete(id).await?;
-        Ok(was_live && is_deleted)
+        let found = match self.find(id).await {
+            Err(error) if error.kind() == StoreErrorKind::Unavailable => return Err(error),
+            found => found,
+        };
+        let in_old = self.old.delete(id).await?;
+        let in_new = self.new.delete(id).await?;
+        Ok(match found {
+            Ok(found) => found.is_some() && in_new,
+            Err(_) => in_old,
+        })
     }
 }
 

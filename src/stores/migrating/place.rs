@@ -66,8 +66,8 @@ pub(super) fn moving(session: &Record, token: WriteToken) -> Record {
 /// The note that takes the place of a session that leaves for a copy.
 ///
 /// It names the copy: one that somebody makes later, because he has seen the session before it left, is not to be taken for it.
-pub(super) fn left(session: &Record, copy: Version, token: WriteToken) -> Record {
-    let parts = [LEFT, copy.token.as_bytes()];
+pub(super) fn left(session: &Record, copy: WriteToken, token: WriteToken) -> Record {
+    let parts = [LEFT, copy.as_bytes()];
     Record {
         version: session.version.next(token),
         payload: Payload::from(parts.concat()),

@@ -73,7 +73,7 @@ supervise() {
   while read -r command; do
     case $command in
       kill) kill_family && echo done ;;
-      stop) signal_family STOP && echo done ;;
+      stop) pause_family && echo done ;;
       cont) signal_family CONT && echo done ;;
       start) if start_again; then echo "ready $port"; else echo "failed: it does not start again"; fi ;;
       *) echo "failed: unknown command: $command" ;;
@@ -136,9 +136,23 @@ signal_family() {
   return 0
 }
 
+# Until a thread of its own has taken the signal, a process goes on.
+pause_family() {
+  local process
+  signal_family STOP
+  for process in $(family); do
+    while is_awake "$process"; do sleep 0.01; done
+  done
+  return 0
+}
+
+is_awake() {
+  grep -hs '^State:' "/proc/$1/task/"*/status | grep -qv ':[[:space:]]*[TtZX]'
+}
+
 kill_family() {
   # What is stopped forks no more.
-  signal_family STOP
+  pause_family
   local process processes
   processes=$(family)
   for process in $processes; do

@@ -1,83 +1,23 @@
 //! Every interleaving of moves with what else happens to a session, at every call to either store.
 
+mod stepped;
+
 use std::{
     cell::RefCell,
     future::poll_fn,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, SystemTime},
 };
 
-use async_trait::async_trait;
 use tower_keep::{
-    Created, MemoryStore, MigratingStore, Payload, Record, RecordId, Rotated, ScanSessions,
-    SessionStore, StoreError, Timestamp, Updated, UserId, UserSessions, Version, WriteToken,
+    MemoryStore, MigratingStore, Payload, Record, RecordId, Rotated, ScanSessions, SessionStore,
+    StoreErrorKind, Updated, UserId, UserSessions, Version, WriteToken,
 };
 
+use self::stepped::{Actor, Stepped, explore, poll_once, turn};
+
 type Store = MigratingStore<Stepped, Stepped>;
-
-/// Waits for one more turn before each call.
-#[derive(Debug)]
-struct Stepped(Arc<MemoryStore>);
-
-async fn turn() {
-    let mut waited = false;
-    poll_fn(|_| match std::mem::replace(&mut waited, true) {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
-    })
-    .await;
-}
-
-#[async_trait]
-impl SessionStore for Stepped {
-    async fn load(&self, id: &RecordId) -> Result<Option<Record>, StoreError> {
-        turn().await;
-        self.0.load(id).await
-    }
-
-    async fn create(&self, id: &RecordId, record: &Record) -> Result<Created, StoreError> {
-        turn().await;
-        self.0.create(id, record).await
-    }
-
-    async fn update(
-        &self,
-        id: &RecordId,
-        record: &Record,
-        expected: Version,
-    ) -> Result<Updated, StoreError> {
-        turn().await;
-        self.0.update(id, record, expected).await
-    }
-
-    async fn rotate(
-        &self,
-        old: &RecordId,
-        new: &RecordId,
-        record: &Record,
-        expected: Version,
-    ) -> Result<Rotated, StoreError> {
-        turn().await;
-        self.0.rotate(old, new, record, expected).await
-    }
-
-    async fn touch(
-        &self,
-        id: &RecordId,
-        expires_at: Timestamp,
-        expected: Version,
-    ) -> Result<bool, StoreError> {
-        turn().await;
-        self.0.touch(id, expires_at, expected).await
-    }
-
-    async fn delete(&self, id: &RecordId) -> Result<bool, StoreError> {
-        turn().await;
-        self.0.delete(id).await
-    }
-}
 
 /// Two empty stores, and the one of the two; each call to either waits for one more turn.
 #[derive(Clone)]
@@ -129,53 +69,6 @@ impl Place {
         let store = MigratingStore::new(Arc::clone(&self.new), Arc::clone(&self.old));
         store.load(id).await.unwrap()
     }
-}
-
-type Actor = Pin<Box<dyn Future<Output = ()>>>;
-
-/// Runs the actors in every order of their turns, each time from the start, and then `judge`. Answers how many orders there are.
-fn explore<J: AsyncFn(&Place)>(actors: impl Fn(&Place) -> Vec<Actor>, judge: &J) -> usize {
-    let mut schedule: Vec<(usize, usize)> = Vec::new();
-    let mut runs = 0;
-    loop {
-        let place = now(Place::new());
-        let mut running: Vec<Actor> = actors(&place);
-        // As far as the first call of each, which the others do not see.
-        running.retain_mut(|actor| !poll_once(actor));
-        let mut depth = 0;
-        while !running.is_empty() {
-            if depth == schedule.len() {
-                schedule.push((0, running.len()));
-            }
-            let (choice, choices) = schedule[depth];
-            assert_eq!(
-                choices,
-                running.len(),
-                "the same schedule runs the same way"
-            );
-            if poll_once(&mut running[choice]) {
-                drop(running.remove(choice));
-            }
-            depth += 1;
-        }
-        now(judge(&place));
-        runs += 1;
-        while schedule
-            .last()
-            .is_some_and(|(choice, choices)| choice + 1 == *choices)
-        {
-            schedule.pop();
-        }
-        match schedule.last_mut() {
-            Some((choice, _)) => *choice += 1,
-            None => return runs,
-        }
-    }
-}
-
-fn poll_once(actor: &mut Actor) -> bool {
-    let polled = actor.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    polled.is_ready()
 }
 
 /// What needs no turn of anybody.
@@ -367,21 +260,61 @@ fn a_load_that_stands_still_brings_back_no_id_that_was_rotated_or_ended() {
 }
 
 #[test]
-fn ending_all_sessions_of_a_user_during_a_move_ends_them() {
-    let end_all = |place: &Place| -> Actor {
-        let place = place.clone();
+fn ending_all_sessions_of_a_user_during_a_move_ends_them_and_tells_which() {
+    let ended: Arc<std::sync::Mutex<Vec<RecordId>>> = Arc::default();
+    let runs = explore(
+        |place| vec![load(place), end_all(place, &ended)],
+        &async |place: &Place| {
+            assert_eq!(*ended.lock().unwrap(), [ID]);
+            assert_eq!(place.found(&ID).await, None);
+        },
+    );
+    assert!(runs > 100, "{runs}");
+    for turns in 1..8 {
+        explore(
+            |place| vec![dropped_load(place, turns), end_all(place, &ended)],
+            &async |place: &Place| {
+                assert_eq!(*ended.lock().unwrap(), [ID]);
+                assert_eq!(place.found(&ID).await, None);
+            },
+        );
+    }
+}
+
+#[test]
+fn ending_all_sessions_of_a_user_during_a_rotation_ends_the_id_that_lives_and_tells_it_alone() {
+    let ended: Arc<std::sync::Mutex<Vec<RecordId>>> = Arc::default();
+    let rotated: Arc<std::sync::Mutex<Option<Rotated>>> = Arc::default();
+    let rotate = |place: &Place| -> Actor {
+        let (store, next) = (Arc::clone(&place.store), changed(2, b"rotated"));
+        let rotated = Arc::clone(&rotated);
         Box::pin(async move {
-            // As the store does it, with turns between.
-            turn().await;
-            drop(place.old.delete_all_of(&ada(), None).await.unwrap());
-            turn().await;
-            drop(place.new.delete_all_of(&ada(), None).await.unwrap());
+            let answer = store.rotate(&ID, &OTHER, &next, record().version).await;
+            *rotated.lock().unwrap() = Some(answer.unwrap());
         })
     };
-    explore(
-        |place| vec![load(place), dropped_load(place, 3), end_all(place)],
-        &async |place: &Place| assert_eq!(place.found(&ID).await, None),
+    let runs = explore(
+        |place| vec![rotate(place), end_all(place, &ended)],
+        &async |place: &Place| {
+            let last = match rotated.lock().unwrap().take().unwrap() {
+                Rotated::Done => OTHER,
+                Rotated::Gone => ID,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(*ended.lock().unwrap(), [last]);
+            assert_eq!(place.found(&ID).await, None);
+            assert_eq!(place.found(&OTHER).await, None);
+        },
     );
+    assert!(runs > 100, "{runs}");
+}
+
+fn end_all(place: &Place, ended: &Arc<std::sync::Mutex<Vec<RecordId>>>) -> Actor {
+    let (store, ended) = (Arc::clone(&place.store), Arc::clone(ended));
+    Box::pin(async move {
+        let ids = store.delete_all_of(&ada(), None).await.unwrap();
+        *ended.lock().unwrap() = ids;
+    })
 }
 
 /// An instance that has not been told of the new store.
@@ -433,6 +366,29 @@ async fn all_sessions_are_moved_page_by_page_and_a_second_time_none() {
     let there = new.scan(None, 1000).await.unwrap().sessions;
     assert_eq!(there.len(), 100);
     assert!(there.iter().all(|session| session.record == record()));
+}
+
+/// Whoever wants such a session out of the world gets it out.
+#[tokio::test]
+async fn a_session_that_the_new_store_does_not_take_can_be_ended() {
+    let large = Record {
+        payload: vec![7; 2 * 1024 * 1024].into(),
+        ..record()
+    };
+    let old = MemoryStore::new();
+    let new = MemoryStore::new().with_bytes_max(1024 * 1024);
+    let store = MigratingStore::new(new, old.clone());
+    let _ = old.create(&ID, &large).await.unwrap();
+    let page = store.move_sessions(None, 10).await.unwrap();
+    assert_eq!((page.moved, page.failed), (0, 1));
+    let error = store.load(&ID).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::TooLarge);
+    assert!(store.delete(&ID).await.unwrap());
+    assert!(!store.delete(&ID).await.unwrap());
+    let _ = old.create(&OTHER, &large).await.unwrap();
+    let ended = store.delete_all_of(&ada(), None).await.unwrap();
+    assert_eq!(ended, [OTHER]);
+    assert_eq!(store.load(&OTHER).await.unwrap(), None);
 }
 
 /// Sessions that are moved back, over what the first move has left.
