@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    str::FromStr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -9,7 +10,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
 use sha2::{Digest, Sha256};
 
 /// The secret that a client presents to be given its session: 256 random bits.
@@ -132,6 +133,32 @@ impl RecordId {
         HEXLOWER.encode(&self.0)
     }
 }
+
+/// Reads the 64 hexadecimal digits of [`RecordId::to_hex`], as an operator types them.
+///
+/// # Examples
+///
+/// ```
+/// use tower_keep::RecordId;
+///
+/// let id = RecordId::from_bytes([0xab; 32]);
+/// assert_eq!(id.to_hex().parse(), Ok(id));
+/// assert!("abababab".parse::<RecordId>().is_err());
+/// ```
+impl FromStr for RecordId {
+    type Err = RecordIdError;
+
+    fn from_str(written: &str) -> Result<Self, RecordIdError> {
+        let bytes = HEXLOWER_PERMISSIVE.decode(written.as_bytes()).ok();
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or(RecordIdError(()))
+    }
+}
+
+/// What was to be read as a [`RecordId`] is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a record id has 64 hexadecimal digits")]
+pub struct RecordIdError(());
 
 impl fmt::Debug for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -30,6 +30,7 @@
 //! | list and end the sessions of a user | [`UserSessions`], [`StoredSession`] |
 //! | remove expired sessions | [`Sweeper`] |
 //! | choose where sessions are kept | [`MemoryStore`], `FileStore`, `SqliteStore`, `PostgresStore`, `MySqlStore`, `RedisStore`, `MemcachedStore`, `CookieStore` |
+//! | take the store from the environment | [`stores::open`] |
 //! | move from one store to another | [`MigratingStore`] |
 //! | bring a store of your own | [`SessionStore`], [`testing`](https://docs.rs/tower-keep/latest/tower_keep/testing/) |
 //! | know what can fail | [`Error`], [`ErrorKind`] |
@@ -106,7 +107,7 @@ mod seal;
 mod service;
 mod session;
 mod store;
-mod stores;
+pub mod stores;
 mod sweeper;
 mod timestamp;
 mod user;
@@ -122,21 +123,34 @@ pub mod testing;
 
 pub use ::cookie::SameSite;
 
+#[cfg(feature = "cookie")]
+#[doc(inline)]
+pub use crate::stores::EncryptedStore;
 #[cfg(all(feature = "file", unix))]
+#[doc(inline)]
 pub use crate::stores::FileStore;
 #[cfg(feature = "mysql")]
+#[doc(inline)]
 pub use crate::stores::MySqlStore;
 #[cfg(feature = "postgres")]
+#[doc(inline)]
 pub use crate::stores::PostgresStore;
 #[cfg(feature = "sqlite")]
+#[doc(inline)]
 pub use crate::stores::SqliteStore;
+#[doc(inline)]
+pub use crate::stores::{CachedStore, MigratingStore, MovedPage};
 #[cfg(feature = "memcached")]
+#[doc(inline)]
 pub use crate::stores::{MemcachedCache, MemcachedStore};
 #[cfg(feature = "memory")]
+#[doc(inline)]
 pub use crate::stores::{MemoryCache, MemoryStore};
 #[cfg(feature = "redis")]
+#[doc(inline)]
 pub use crate::stores::{RedisCache, RedisStore};
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+#[doc(inline)]
 pub use crate::stores::{SqlStore, TableName, TableNameError};
 pub use crate::{
     backend::{Backend, IntoBackend},
@@ -146,7 +160,7 @@ pub use crate::{
     error::{Error, ErrorKind, StoreError, StoreErrorKind},
     expiry::Expiry,
     future::ResponseFuture,
-    id::{RandomError, RandomSource, RecordId, SessionId, SystemRandom, WriteToken},
+    id::{RandomError, RandomSource, RecordId, RecordIdError, SessionId, SystemRandom, WriteToken},
     layer::SessionLayer,
     options::{Conflict, Outage, SessionOptions},
     record::{Payload, Record, RecordError, Version},
@@ -156,7 +170,6 @@ pub use crate::{
         Created, Cursor, DeleteExpired, Page, Rotated, ScanSessions, SessionStore, StoredSession,
         Updated, UserSessions,
     },
-    stores::{CachedStore, MigratingStore, MovedPage},
     sweeper::{Sweep, Sweeper, Sweeping},
     timestamp::Timestamp,
     user::UserId,
@@ -165,5 +178,4 @@ pub use crate::{
 pub use crate::{
     backend::{CookieStore, Irrevocable, Revocable},
     keyring::{Keyring, KeyringError},
-    stores::EncryptedStore,
 };

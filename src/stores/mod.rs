@@ -1,4 +1,4 @@
-//! The stores that come with the crate.
+//! The stores that come with the crate, and [`open`], which takes one by its address.
 
 mod cached;
 #[cfg(feature = "cookie")]
@@ -22,6 +22,11 @@ mod migrating;
     allow(dead_code, reason = "each server tells in its own way")
 )]
 mod near;
+#[cfg_attr(
+    not(all(feature = "memcached", feature = "sqlite")),
+    allow(dead_code, reason = "each store takes what it needs")
+)]
+mod open;
 #[cfg(feature = "redis")]
 #[expect(
     clippy::wildcard_enum_match_arm,
@@ -45,6 +50,7 @@ pub use memory::MemoryStore;
 pub use migrating::{MigratingStore, MovedPage};
 #[cfg(feature = "memory")]
 pub use near::MemoryCache;
+pub use open::{OpenStore, open};
 #[cfg(feature = "mysql")]
 pub use sql::MySqlStore;
 #[cfg(feature = "postgres")]

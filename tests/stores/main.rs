@@ -37,6 +37,7 @@ mod model;
 mod mysql;
 #[cfg(unix)]
 mod near_processes;
+mod open;
 mod postgres;
 #[cfg(unix)]
 mod postgres_near;

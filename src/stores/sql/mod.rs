@@ -24,10 +24,11 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use sqlx::Pool;
 
+pub(super) use self::dialect::Dialect;
 pub use self::table::{TableName, TableNameError};
 use self::{
     contention::past_contention,
-    dialect::{Dialect, Value, arguments},
+    dialect::{Value, arguments},
     failure::{Cause, is_stale, store_error},
     row::{Unreadable, values, version_values},
     statements::{Statements, Text},
@@ -167,6 +168,10 @@ impl<Db: Dialect> SqlStore<Db> {
         shared.statements = Statements::new::<Db>(&table);
         shared.table = table;
         self
+    }
+
+    pub(super) fn table(&self) -> &TableName {
+        &self.shared.table
     }
 
     /// Takes the time from another clock.
