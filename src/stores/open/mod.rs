@@ -190,10 +190,10 @@ trait Tables: SessionStore {
 
 #[cfg(feature = "redis")]
 fn redis(url: &str) -> Result<OpenStore, StoreError> {
-    let (url, prefix) = named(url);
+    let (url, prefix) = with_prefix("redis", url)?;
     let mut store = super::RedisStore::open(url)?;
     if let Some(prefix) = prefix {
-        store = store.with_prefix(check_prefix("redis", prefix)?);
+        store = store.with_prefix(prefix);
     }
     let mut opened = OpenStore::new("redis", store.clone());
     opened.users = Some(Arc::new(store.clone()));
@@ -203,10 +203,10 @@ fn redis(url: &str) -> Result<OpenStore, StoreError> {
 
 #[cfg(feature = "memcached")]
 fn memcached(url: &str) -> Result<OpenStore, StoreError> {
-    let (url, prefix) = named(url);
+    let (url, prefix) = with_prefix("memcached", url)?;
     let mut store = super::MemcachedStore::open(url)?;
     if let Some(prefix) = prefix {
-        store = store.with_prefix(check_prefix("memcached", prefix)?);
+        store = store.with_prefix(prefix);
     }
     Ok(OpenStore::new("memcached", store))
 }
@@ -272,10 +272,16 @@ fn named(url: &str) -> (&str, Option<&str>) {
 }
 
 /// Stricter than the servers are: the rest of a password with a `#` in it is not to be taken for a name.
-fn check_prefix<'a>(kind: &'static str, prefix: &'a str) -> Result<&'a str, StoreError> {
+fn with_prefix<'a>(
+    kind: &'static str,
+    url: &'a str,
+) -> Result<(&'a str, Option<&'a str>), StoreError> {
+    let (url, prefix) = named(url);
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:{}".contains(&byte);
-    match !prefix.is_empty() && prefix.len() <= PREFIX_LEN_MAX && prefix.bytes().all(is_plain) {
-        true => Ok(prefix),
+    let is_name =
+        |prefix: &str| (1..=PREFIX_LEN_MAX).contains(&prefix.len()) && prefix.bytes().all(is_plain);
+    match prefix.is_none_or(is_name) {
+        true => Ok((url, prefix)),
         false => Err(problem(
             kind,
             "what follows the # is no name: letters, digits and -_.:{}; in a password, # is written %23",
