@@ -80,4 +80,4 @@ pair!(
 );
 
 /// Of each pair; all of them run the same scripts.
-const CASES: u32 = 100;
+const CASES: u32 = 30;

@@ -37,7 +37,7 @@ over!(postgres_, postgres(5));
 over!(sqlite, TestStore::named("sqlite"));
 
 /// The scripts are run on each store by itself too.
-const CASES: u32 = 50;
+const CASES: u32 = 25;
 
 const ID: RecordId = RecordId::from_bytes([7; 32]);
 const OTHER: RecordId = RecordId::from_bytes([8; 32]);

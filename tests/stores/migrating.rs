@@ -140,4 +140,4 @@ mod sqlite_to_memcached {
 }
 
 /// The scripts are run on each store by itself too.
-const CASES: u32 = 50;
+const CASES: u32 = 25;

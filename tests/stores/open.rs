@@ -162,7 +162,7 @@ async fn an_address_that_can_not_be_understood_is_an_error_that_says_why_and_not
         ("memcached://b#a b", "memcached", "is no name"),
         ("file:hunter2", "file", "names no folder"),
         ("file://", "file", "names no folder"),
-        ("file:///nowhere/hunter2", "file", "No such file"),
+        ("file:///nowhere/hunter2", "file", "making the folder"),
         ("memory:hunter2", "memory", "nothing may follow"),
     ] {
         let error = open(url).await.unwrap_err();

@@ -119,6 +119,6 @@ fn runtime() -> Runtime {
 }
 
 /// A few seconds each in a debug build, on a store in memory.
-pub(crate) const CASES: u32 = 200;
+pub(crate) const CASES: u32 = 100;
 
 const SHRINK_ITERATIONS_MAX: u32 = 4000;

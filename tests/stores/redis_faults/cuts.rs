@@ -12,7 +12,7 @@ use tower_keep_servers::{Direction, FaultProxy, Kind, Server};
 use crate::{
     redis_places::PATIENCE,
     sql_places::{HOUR, new_id, next, now, record},
-    support::{Answer, Browser, app},
+    support::{Answer, Browser, app, one_in, some_of},
 };
 
 /// A store whose connection is cut, and the same one with a good connection.
@@ -83,7 +83,7 @@ async fn a_connection_cut_at_any_byte_costs_no_error_and_what_is_sent_again_is_d
             let exchange = cutter.measure(async { case.run(&cutter.behind).await.unwrap() });
             let exchange = exchange.await;
             for (direction, bytes) in exchange {
-                for after in 0..bytes {
+                for after in some_of(0..bytes, one_in(3)) {
                     let cut = cut(operation, &cutter, direction, after);
                     let cut = timeout(PATIENCE, cut).await;
                     cut.unwrap_or_else(|_| panic!("{operation:?} {direction:?} {after}"));
@@ -295,7 +295,7 @@ async fn a_connection_cut_while_it_is_made_is_made_again() {
     let cutter = Cutter::new("connect").await;
     let exchange = cutter.measure_connect().await;
     for (direction, bytes) in exchange {
-        for after in 0..bytes {
+        for after in some_of(0..bytes, one_in(3)) {
             cutter.proxy.cut_now();
             cutter.cut_after(direction, after);
             let cuts = cutter.proxy.traffic().cuts;

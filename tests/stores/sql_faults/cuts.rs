@@ -10,7 +10,7 @@ use tower_keep::{
 use tower_keep_servers::{Direction, FaultProxy, Kind, Server};
 
 use super::{Opened, PATIENCE, Pool, new_id, new_user, on_each_server, record_of};
-use crate::support::{Answer, Browser, app, new_table};
+use crate::support::{Answer, Browser, app, new_table, one_in, some_of};
 
 on_each_server! {
     a_connection_cut_at_any_byte_leaves_the_old_state_or_the_new_and_what_is_sent_again_is_done_once
@@ -76,7 +76,7 @@ impl Cutter {
         let (mut failed, mut applied) = (0, 0);
         let exchange = self.measure().await;
         for (direction, bytes) in exchange {
-            for after in 0..bytes {
+            for after in some_of(0..bytes, one_in(3)) {
                 let cut = timeout(PATIENCE, self.cut(direction, after)).await;
                 let (was_error, was_applied) =
                     cut.unwrap_or_else(|_| panic!("{direction:?} {after}: no answer"));
@@ -289,7 +289,7 @@ impl CutSite {
         ];
         let mut failed = 0;
         for (direction, bytes) in exchange {
-            for after in 0..bytes {
+            for after in some_of(0..bytes, one_in(3)) {
                 let cut = timeout(PATIENCE, self.cut(direction, after)).await;
                 let answer = cut.unwrap_or_else(|_| panic!("{direction:?} {after}: no answer"));
                 failed += u32::from(answer.status != 200);
