@@ -119,6 +119,16 @@ async fn before_the_old_key_is_retired_the_old_id_lives_and_the_new_one_does_not
     }
 }
 
+/// Nothing but the note at the old key makes the new id alive.
+#[tokio::test]
+async fn an_id_that_a_session_has_left_is_not_given_again() {
+    let scene = Scene::retired().await;
+    let another = record(now(), HOUR, None);
+    let created = scene.store.create(&scene.old, &another).await.unwrap();
+    assert_eq!(created, Created::Exists);
+    scene.assert_alive(&scene.new, &scene.after).await;
+}
+
 #[tokio::test]
 async fn before_the_old_key_is_retired_the_session_goes_on_to_be_written() {
     let scene = Scene::noted().await;

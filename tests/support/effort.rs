@@ -26,5 +26,7 @@ pub fn one_in_elsewhere(part: usize) -> usize {
 /// One of so many, each time others.
 pub fn some_of<T>(all: impl IntoIterator<Item = T>, part: usize) -> impl Iterator<Item = T> {
     let [random, ..] = RandomState::new().hash_one(()).to_le_bytes();
-    all.into_iter().skip(usize::from(random) % part).step_by(part)
+    all.into_iter()
+        .skip(usize::from(random) % part)
+        .step_by(part)
 }

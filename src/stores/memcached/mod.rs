@@ -200,8 +200,11 @@ impl SessionStore for MemcachedStore {
                     return Ok(Created::Done);
                 }
                 Kept::Record(present) if !present.is_expired(now) => return Ok(Created::Exists),
-                Kept::Pending { .. } | Kept::Ended => return Ok(Created::Exists),
-                Kept::Record(_) | Kept::Moved { .. } => {}
+                // A note that a session has moved may be what keeps it alive where it is now.
+                Kept::Pending { .. } | Kept::Moved { .. } | Kept::Ended => {
+                    return Ok(Created::Exists);
+                }
+                Kept::Record(_) => {}
             }
             if slot.set(&bytes, ttl, If::Cas(item.cas)).await? == Stored::Done {
                 return Ok(Created::Done);
