@@ -2,13 +2,14 @@
 
 use http::StatusCode;
 use tower_keep::{
-    EncryptedStore, ErrorKind, MemoryStore, Outage, SessionLayer, UserId,
+    EncryptedStore, ErrorKind, Keyring, MemoryStore, Outage, ScanSessions, SessionLayer,
+    SessionStore, UserId,
     testing::{Fault, FaultyStore, Operation},
 };
 
 use crate::{
     both_kinds,
-    support::{Browser, app},
+    support::{Browser, WatchedStore, app},
     world::{DAY, Kind, World, keyring},
 };
 
@@ -22,6 +23,8 @@ both_kinds!(
     a_failed_end_of_all_sessions_is_an_error,
     a_touch_that_fails_does_not_refuse_the_answer,
     a_damaged_mark_ends_what_it_may_have_ended_and_locks_nobody_out,
+    what_was_ended_beside_a_damaged_mark_stays_ended_when_that_is_read_again_or_gone,
+    of_two_logins_over_a_damaged_mark_both_stand,
 );
 
 async fn requests_ask_the_store_as_often_as_the_documentation_says(kind: Kind) {
@@ -36,8 +39,8 @@ async fn requests_ask_the_store_as_often_as_the_documentation_says(kind: Kind) {
     visitor.post("/login/ada").await.assert_ok();
     assert_eq!(
         world.calls(),
-        4,
-        "a login: twice whether it stands, the user's generation, the mark"
+        5,
+        "a login: twice whether it stands, the user's generation in two places, the mark"
     );
     visitor.get("/get/color").await.assert_ok();
     assert_eq!(world.calls(), 2, "a read of a user's session");
@@ -204,4 +207,68 @@ async fn a_damaged_mark_ends_what_it_may_have_ended_and_locks_nobody_out(kind: K
     let latest = cookies();
     latest.delete_all_of(&ada, None).await.unwrap();
     assert!(at(latest).with_id_of(&again).is_anonymous().await);
+}
+
+/// A secret of the marks is lost, then found again, and at last what it has sealed expires.
+async fn what_was_ended_beside_a_damaged_mark_stays_ended_when_that_is_read_again_or_gone(
+    kind: Kind,
+) {
+    let world = World::new(kind);
+    let inner = MemoryStore::new();
+    let [lost, present] = [(); 2].map(|()| Keyring::generate_secret().unwrap());
+    let both = Keyring::new(&present).unwrap().with_retired(&lost).unwrap();
+    let [lost, present] = [lost, present].map(|secret| Keyring::new(secret).unwrap());
+    let cookies = |marks: &Keyring| {
+        let marks = EncryptedStore::new(inner.clone(), marks);
+        kind.cookies(&world.keyring).with_revocations(marks)
+    };
+    let at = |marks: &Keyring| Browser::new(&app(SessionLayer::new(cookies(marks))));
+    let ada = UserId::new("ada").unwrap();
+    cookies(&lost).delete_all_of(&ada, None).await.unwrap();
+    let mut before = at(&lost);
+    before.post("/login/ada").await.assert_ok();
+    let first = inner.scan(None, 10).await.unwrap().sessions;
+    assert_eq!(first.len(), 1);
+
+    let mut between = at(&present);
+    between.post("/login/ada").await.assert_ok();
+    cookies(&present).delete_all_of(&ada, None).await.unwrap();
+    let mut after = at(&present);
+    after.post("/login/ada").await.assert_ok();
+
+    let assert_ended = async |marks: &Keyring| {
+        for ended in [&before, &between] {
+            assert!(at(marks).with_id_of(ended).is_anonymous().await);
+        }
+        assert!(at(marks).with_id_of(&after).is_alive().await);
+        let mut another = at(marks);
+        another.post("/login/ada").await.assert_ok();
+        assert!(another.is_alive().await);
+    };
+    assert_ended(&present).await;
+    assert_ended(&both).await;
+    assert!(inner.delete(&first[0].id).await.unwrap());
+    assert_ended(&present).await;
+    assert_ended(&both).await;
+    cookies(&present).delete_all_of(&ada, None).await.unwrap();
+    assert!(at(&present).with_id_of(&after).is_anonymous().await);
+}
+
+async fn of_two_logins_over_a_damaged_mark_both_stand(kind: Kind) {
+    let world = World::new(kind);
+    let inner = MemoryStore::new();
+    let ada = UserId::new("ada").unwrap();
+    let marks = EncryptedStore::new(inner.clone(), &keyring());
+    let cookies = kind.cookies(&world.keyring).with_revocations(marks);
+    cookies.delete_all_of(&ada, None).await.unwrap();
+    let marks = EncryptedStore::new(inner, &keyring());
+    let marks = WatchedStore::new(&std::sync::Arc::new(marks), 3);
+    let cookies = kind.cookies(&world.keyring).with_revocations(marks);
+    let browser = Browser::new(&app(SessionLayer::new(cookies)));
+    let [mut one, mut other] = [browser.clone(), browser];
+    let (first, second) = tokio::join!(one.post("/login/ada"), other.post("/login/ada"));
+    first.assert_ok();
+    second.assert_ok();
+    assert!(one.is_alive().await);
+    assert!(other.is_alive().await);
 }

@@ -111,10 +111,12 @@ async fn a_file_of_sqlite_and_a_folder_are_made_and_private() {
     use std::os::unix::fs::PermissionsExt;
 
     let folder = temporary_folder();
-    let [file, sessions] = ["a b.sqlite", "sessions"].map(|name| folder.path().join(name));
+    let names = ["a b.sqlite", "c:memory:", "sessions"];
+    let [file, other, sessions] = names.map(|name| folder.path().join(name));
     for url in [
         format!("sqlite://{}", file.display()),
         format!("sqlite:{}?mode=rw", file.display()),
+        format!("sqlite:{}?mode=rwc", other.display()),
         format!("file://{}", sessions.display()),
     ] {
         let store = open(&url).await.unwrap();
@@ -122,7 +124,7 @@ async fn a_file_of_sqlite_and_a_folder_are_made_and_private() {
         let scan = store.as_scan_sessions().unwrap();
         assert_eq!(scan.scan(None, 10).await.unwrap().sessions, []);
     }
-    for path in [file, sessions] {
+    for path in [file, other, sessions] {
         let mode = path.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{}", path.display());
     }
@@ -148,6 +150,12 @@ async fn an_address_that_can_not_be_understood_is_an_error_that_says_why_and_not
         ("sqlite:", "sqlite", "names no file"),
         ("sqlite://", "sqlite", "names no file"),
         ("sqlite:hunter2?mode=none", "sqlite", "mode"),
+        ("sqlite:hunter2?vfs=hunter2", "sqlite", "may follow"),
+        ("sqlite:hunter2?mode=memory", "sqlite", "may follow"),
+        ("sqlite:file:hunter2", "sqlite", "names no file"),
+        ("sqlite:%3Amemory%3A", "sqlite", "names no file"),
+        ("postgres://u:12#hunter2@db/app#t", "postgres", "%23"),
+        ("redis://u:12#hunter2@db#t", "redis", "%23"),
         ("sqlite:/nowhere/hunter2", "sqlite", "No such file"),
         ("redis://a:hunter2@b:port", "redis", ""),
         ("redis://:hunt#er2@b", "redis", "%23"),

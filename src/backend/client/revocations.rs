@@ -59,7 +59,12 @@ impl Revocations {
         let Some(user) = &record.user else {
             return Ok(Some(own));
         };
-        Ok(match self.look_at_user(namespace, user).await?.1 {
+        let first = self.look(&key_of_user(namespace, user, 0)).await?;
+        // The first record outlives all sessions that were begun before it was made.
+        if matches!(first, Mark::None) && own == Self::FIRST_GENERATION {
+            return Ok(Some(own));
+        }
+        Ok(match self.look_beside(namespace, user, first).await?.1 {
             Mark::None => Some(own),
             Mark::Whole(present) => {
                 let is_kept = present.payload.as_bytes() == id.as_bytes();
@@ -77,15 +82,21 @@ impl Revocations {
         now: Timestamp,
         random: &dyn RandomSource,
     ) -> Result<WriteToken, Error> {
-        match self.look_at_user(namespace, user).await?.1 {
-            Mark::None => Ok(Self::FIRST_GENERATION),
-            Mark::Whole(present) => Ok(present.version.token),
+        for _ in 0..ATTEMPTS_MAX {
+            let key = match self.look_at_user(namespace, user).await? {
+                (_, Mark::None) => return Ok(Self::FIRST_GENERATION),
+                (_, Mark::Whole(present)) => return Ok(present.version.token),
+                (free, Mark::Damaged) => free,
+            };
             // Nobody knows which generation it was, so that none of those before lives.
-            Mark::Damaged => {
-                self.end_generation(namespace, user, None, now, random)
-                    .await
+            let token = WriteToken::generate(random)?;
+            let until = now.saturating_add(TOKEN_AGE_MAX);
+            let next = mark(now, until, token, Payload::default());
+            if self.store.create(&key, &next).await? == Created::Done {
+                return Ok(token);
             }
         }
+        Err(contended())
     }
 
     pub(super) async fn revoke(
@@ -152,19 +163,34 @@ impl Revocations {
 
     /// The record of a user, and where it is or is to be.
     ///
-    /// One that is damaged stays, because without it what it has ended would live; another is put beside it.
+    /// One that is damaged stays, because without it what it has ended would live; another is put beside it, and goes before it: also
+    /// when the first has expired, or can be read again because a secret is back.
     async fn look_at_user(
         &self,
         namespace: &str,
         user: &UserId,
     ) -> Result<(RecordId, Mark), Error> {
-        let mut is_damaged = false;
-        for place in 0..PLACES_MAX {
+        let first = self.look(&key_of_user(namespace, user, 0)).await?;
+        self.look_beside(namespace, user, first).await
+    }
+
+    async fn look_beside(
+        &self,
+        namespace: &str,
+        user: &UserId,
+        first: Mark,
+    ) -> Result<(RecordId, Mark), Error> {
+        let mut found = (key_of_user(namespace, user, 0), first);
+        for place in 1..PLACES_MAX {
             let key = key_of_user(namespace, user, place);
             match self.look(&key).await? {
-                Mark::Damaged => is_damaged = true,
-                Mark::None if is_damaged => return Ok((key, Mark::Damaged)),
-                mark @ (Mark::None | Mark::Whole(_)) => return Ok((key, mark)),
+                Mark::None => {
+                    if matches!(found.1, Mark::Damaged) {
+                        found.0 = key;
+                    }
+                    return Ok(found);
+                }
+                mark @ (Mark::Whole(_) | Mark::Damaged) => found = (key, mark),
             }
         }
         let reason = "the records of a user are damaged again and again";

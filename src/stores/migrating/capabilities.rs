@@ -50,8 +50,9 @@ impl<New: UserSessions, Old: UserSessions> UserSessions for MigratingStore<New, 
         user: &UserId,
         keep: Option<&RecordId>,
     ) -> Result<Vec<RecordId>, StoreError> {
-        let mut ended = BTreeSet::new();
+        let (mut ended, mut listed) = (BTreeSet::new(), BTreeSet::new());
         for session in self.old.sessions_of(user).await? {
+            listed.insert(session.id);
             if Some(&session.id) != keep && self.end_in_old(&session).await? {
                 ended.insert(session.id);
             }
@@ -62,8 +63,9 @@ impl<New: UserSessions, Old: UserSessions> UserSessions for MigratingStore<New, 
                 copies.insert(id);
             }
         }
-        // Notes; and what an instance has put there that knows the old store alone.
-        drop(self.old.delete_all_of(user, keep).await?);
+        // Notes; and sessions that can not be read.
+        let deleted = self.old.delete_all_of(user, keep).await?;
+        ended.extend(deleted.into_iter().filter(|id| !listed.contains(id)));
         let deleted = self.new.delete_all_of(user, keep).await?;
         ended.extend(deleted.into_iter().filter(|id| !copies.contains(id)));
         Ok(ended.into_iter().collect())
@@ -87,12 +89,15 @@ impl<New: UserSessions, Old: UserSessions> MigratingStore<New, Old> {
                         Updated::Gone => return Ok(false),
                     }
                 }
-                Some(Place::Left { .. }) => {
-                    // Brings the move to its end.
-                    let _arrived = self.find(id).await?;
-                    return Ok(false);
+                // Brings the move to its end, in either direction.
+                Some(Place::Left { .. } | Place::Moving { .. }) => {
+                    return match self.find(id).await {
+                        Err(error) if error.kind() == StoreErrorKind::Unavailable => Err(error),
+                        // What can not be read is deleted all the same.
+                        Ok(_) | Err(_) => Ok(false),
+                    };
                 }
-                Some(Place::Moving { .. }) | None => return Ok(false),
+                None => return Ok(false),
             }
         }
         Err(super::contended())

@@ -55,16 +55,30 @@ pub(super) fn sqlite(url: &str) -> Result<OpenStore, StoreError> {
     }
     let options = parse::<sqlx::Sqlite>(url)?;
     let pool = pool::<sqlx::Sqlite>();
-    let pool = if path.ends_with(":memory:") || query.contains("mode=memory") {
-        // It is one connection's own, and goes with it.
-        let one = pool.max_connections(1).test_before_acquire(false);
-        let one = one.idle_timeout(None).max_lifetime(None);
-        one.connect_lazy_with(options)
-    } else if query.contains("mode=") {
-        pool.connect_lazy_with(options)
-    } else {
-        make_private(options.get_filename())?;
-        pool.connect_lazy_with(options.journal_mode(sqlx::sqlite::SqliteJournalMode::Wal))
+    let file = options.get_filename();
+    let journal = sqlx::sqlite::SqliteJournalMode::Wal;
+    let pool = match (path, query) {
+        (":memory:" | "//:memory:", "") => {
+            // It is one connection's own, and goes with it.
+            let one = pool.max_connections(1).test_before_acquire(false);
+            let one = one.idle_timeout(None).max_lifetime(None);
+            one.connect_lazy_with(options)
+        }
+        // What SQLite would not take for the name of a file.
+        _ if file == ":memory:" || file.to_string_lossy().starts_with("file:") => {
+            let problem = "the address names no file: sqlite:FILE, or sqlite::memory:";
+            return Err(super::problem("sqlite", problem));
+        }
+        (_, "" | "mode=rwc") => {
+            make_private(file)?;
+            pool.connect_lazy_with(options.journal_mode(journal))
+        }
+        (_, "mode=rw") => pool.connect_lazy_with(options.journal_mode(journal)),
+        (_, "mode=ro") => pool.connect_lazy_with(options),
+        _ => {
+            let problem = "nothing but ?mode=rwc, ?mode=rw or ?mode=ro may follow the file";
+            return Err(super::problem("sqlite", problem));
+        }
     };
     Ok(in_tables(SqlStore::new(pool).with_table(table)))
 }
@@ -94,7 +108,7 @@ fn in_tables<Db: Dialect>(store: SqlStore<Db>) -> OpenStore {
 
 /// An address, and the table that is named behind its `#`.
 fn with_table<Db: Dialect>(url: &str) -> Result<(&str, TableName), StoreError> {
-    let (url, name) = named(url);
+    let (url, name) = named(Db::STORE, url)?;
     let table = name.map_or_else(|| Ok(TableName::default()), TableName::parse);
     let table = table.map_err(|error| {
         let problem = format!("{error}; in a password, # is written %23");

@@ -21,7 +21,7 @@ use crate::{
 /// |---|---|---|
 /// | `postgres://USER:PASSWORD@HOST:PORT/DATABASE` | [`PostgresStore`](crate::PostgresStore) | `postgres` |
 /// | `mysql://USER:PASSWORD@HOST:PORT/DATABASE`, `mariadb://` | [`MySqlStore`](crate::MySqlStore) | `mysql` |
-/// | `sqlite:FILE`, `sqlite://FILE`, `sqlite::memory:` | [`SqliteStore`](crate::SqliteStore) | `sqlite` |
+/// | `sqlite:FILE`, `sqlite://FILE`, with `?mode=rw` or `ro` behind it; `sqlite::memory:` | [`SqliteStore`](crate::SqliteStore) | `sqlite` |
 /// | `redis://`, `redis+sentinel://`, `redis+cluster://` and so on, as in [`RedisStore::open`](crate::RedisStore::open) | [`RedisStore`](crate::RedisStore) | `redis` |
 /// | `memcached://HOST:PORT,HOST:PORT` | [`MemcachedStore`](crate::MemcachedStore) | `memcached` |
 /// | `file://FOLDER` (Unix) | [`FileStore`](crate::FileStore) | `file` |
@@ -32,14 +32,14 @@ use crate::{
 /// `%23`. User, password and port may be left out. A folder is written as it is, with no escapes.
 ///
 /// Databases are reached through a pool of at most ten connections, each made when it is needed, and waited for up to a second. A
-/// file of SQLite is made if it is missing, private to its owner and with a write-ahead log. Nothing is reached here but files and
+/// file of SQLite is made if it is missing and no mode forbids it, private to its owner and with a write-ahead log. Nothing is reached here but files and
 /// folders: whether a server is there is seen at the first call. TLS takes a feature of the driver (sqlx, redis) that the application
 /// switches on.
 ///
 /// # Errors
 ///
 /// [`StoreErrorKind::Other`] if the address is not one of these, a part of it is missing, or the feature is off; the text tells which, and
-/// never repeats the address. Whatever [`FileStore::open`](crate::FileStore::open) fails with.
+/// never repeats a password. Whatever [`FileStore::open`](crate::FileStore::open) fails with.
 ///
 /// # Panics
 ///
@@ -264,10 +264,14 @@ impl OpenStore {
 }
 
 /// An address, and the name behind its `#`.
-fn named(url: &str) -> (&str, Option<&str>) {
-    match url.rsplit_once('#') {
-        Some((url, name)) => (url, Some(name)),
-        None => (url, None),
+fn named<'a>(kind: &'static str, url: &'a str) -> Result<(&'a str, Option<&'a str>), StoreError> {
+    match url.split_once('#') {
+        Some((_, name)) if name.contains('#') => {
+            let problem = "there is more than one #; in a password it is written %23";
+            Err(self::problem(kind, problem))
+        }
+        Some((url, name)) => Ok((url, Some(name))),
+        None => Ok((url, None)),
     }
 }
 
@@ -276,7 +280,7 @@ fn with_prefix<'a>(
     kind: &'static str,
     url: &'a str,
 ) -> Result<(&'a str, Option<&'a str>), StoreError> {
-    let (url, prefix) = named(url);
+    let (url, prefix) = named(kind, url)?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:{}".contains(&byte);
     let is_name =
         |prefix: &str| (1..=PREFIX_LEN_MAX).contains(&prefix.len()) && prefix.bytes().all(is_plain);

@@ -136,18 +136,22 @@ signal_family() {
   return 0
 }
 
-# Until a thread of its own has taken the signal, a process goes on.
+# Until a thread of its own has taken the signal, a process goes on, and may fork another.
 pause_family() {
-  local process
   signal_family STOP
-  for process in $(family); do
-    while is_awake "$process"; do sleep 0.01; done
+  while is_awake; do
+    sleep 0.01
+    signal_family STOP
   done
-  return 0
 }
 
 is_awake() {
-  grep -hs '^State:' "/proc/$1/task/"*/status | grep -qv ':[[:space:]]*[TtZX]'
+  local process states
+  for process in $(family); do
+    states=$(grep -hs '^State:' "/proc/$process/task/"*/status)
+    [[ -n $states ]] && grep -qv ':[[:space:]]*[TtZX]' <<<"$states" && return
+  done
+  return 1
 }
 
 kill_family() {
