@@ -22,12 +22,7 @@ pub(crate) struct Script {
 impl Script {
     /// Starts the server and answers with its port, too.
     pub(crate) fn start(name: &str, arguments: &[String]) -> Result<(Self, u16), String> {
-        let mut child = Command::new("bash")
-            .arg(
-                Path::new(env!("CARGO_MANIFEST_DIR"))
-                    .join("scripts")
-                    .join(name),
-            )
+        let mut child = command(name)
             .args(arguments)
             // Ctrl-C is sent to a group: not to the script, which has to clean up.
             .process_group(0)
@@ -54,6 +49,16 @@ impl Script {
             .and_then(|port| port.parse().ok());
         let port = port.ok_or_else(|| script.with_log(&ready))?;
         Ok((script, port))
+    }
+
+    /// Only asks whether the server is installed; if it is not, the error says how to install it.
+    pub(crate) fn check(name: &str) -> Result<(), String> {
+        let checked = command(name).arg("--check").output();
+        let checked = checked.map_err(|error| format!("bash: {error}"))?;
+        match checked.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&checked.stdout).trim().to_owned()),
+        }
     }
 
     pub(crate) fn ask(&mut self, command: &str) -> Result<(), String> {
@@ -94,6 +99,13 @@ impl Drop for Script {
         self.commands = None;
         let _ = self.child.wait();
     }
+}
+
+fn command(script: &str) -> Command {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+    let mut command = Command::new("bash");
+    command.arg(scripts.join(script));
+    command
 }
 
 /// A thread reads, as a pipe's reader can not be told to wait only so long.

@@ -22,6 +22,17 @@ pub enum Kind {
     Redis,
     /// memcached.
     Memcached,
+    /// ChromeDriver, which steers Chromium. Profiles of browsers belong in its [`folder`](Server::folder).
+    ChromeDriver,
+}
+
+impl Kind {
+    /// # Errors
+    ///
+    /// If it is not installed, with one line that says how to install it.
+    pub fn check(self) -> Result<(), String> {
+        Script::check(script_name(self))
+    }
 }
 
 /// A server in a temporary folder, on a free port of 127.0.0.1.
@@ -65,12 +76,12 @@ impl Server {
     ///
     /// As [`start`](Self::start).
     pub async fn shared(kind: Kind) -> &'static Self {
-        static SERVERS: [OnceLock<Server>; 4] = [const { OnceLock::new() }; 4];
+        static SERVERS: [OnceLock<Server>; 5] = [const { OnceLock::new() }; 5];
         let server = &SERVERS[kind as usize];
         blocking(move || server.get_or_init(|| Self::open(kind, script_name(kind), &[]))).await
     }
 
-    /// `postgres://`, `mysql://`, `redis://` or `memcache://`, with user and database.
+    /// `postgres://`, `mysql://`, `redis://` or `memcache://`, with user and database; `http://`.
     #[must_use]
     pub fn url(&self) -> String {
         self.url_at(self.port)
@@ -84,6 +95,7 @@ impl Server {
             Kind::MariaDb => format!("mysql://root@127.0.0.1:{port}/test"),
             Kind::Redis => format!("redis://127.0.0.1:{port}"),
             Kind::Memcached => format!("memcache://127.0.0.1:{port}"),
+            Kind::ChromeDriver => format!("http://127.0.0.1:{port}"),
         }
     }
 
@@ -200,6 +212,7 @@ fn script_name(kind: Kind) -> &'static str {
         Kind::MariaDb => "mariadb",
         Kind::Redis => "redis",
         Kind::Memcached => "memcached",
+        Kind::ChromeDriver => "chromedriver",
     }
 }
 
