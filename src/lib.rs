@@ -73,7 +73,8 @@
 //! | `cookie` | | `CookieStore`: sessions in the cookies of the client, signed or encrypted; `EncryptedStore`: any store with its data encrypted; `Keyring` |
 //! | `metrics` | | counters `tower_keep_loads_total`, and so on for creates, updates, rotates, touches, deletes, conflicts, replays, gone, store errors, expired deletes, cache hits, misses and errors; the histogram `tower_keep_commit_seconds` |
 //! | `testing` | | the module `testing`: the conformance suite, stores that count and fail, a manual clock |
-//! | `full` | | all of these |
+//! | `cli` | | the program `tower-keep` for operators: `cargo install tower-keep --features cli,postgres`, or whichever stores it has to reach |
+//! | `full` | | all of these but `cli` |
 //!
 //! # Logs
 //!
