@@ -30,6 +30,7 @@ macro_rules! on_each_store {
 
 mod copying;
 mod ending;
+mod health;
 mod million;
 mod mixed;
 mod place;

@@ -79,6 +79,12 @@ pub(crate) enum Command {
     ///
     /// Memory does not grow with the number of sessions.
     Copy(Copy),
+    /// Check that a store is there and fit for sessions
+    ///
+    /// Makes, changes and ends a session of its own on the way, of the user `tower-keep doctor`. Of PostgreSQL,
+    /// MySQL and Redis it reads the clock, of Redis also what it does when its memory is full, and whether it
+    /// survives a crash. The exit code is 1 if a check has failed; a warning does not count.
+    Doctor(Doctor),
 }
 
 #[derive(Args, Debug)]
@@ -241,6 +247,14 @@ pub(crate) struct Copy {
     /// Move the sessions, beside applications that use `MigratingStore`
     #[arg(long = "move")]
     pub(crate) moving: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) store: Store,
     #[command(flatten)]
     pub(crate) json: Json,
 }

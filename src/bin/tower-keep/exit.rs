@@ -71,7 +71,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
 }
 
 /// The error with its causes, but for those that it quotes already.
-fn line(error: &anyhow::Error) -> String {
+pub(crate) fn line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();

@@ -14,16 +14,16 @@ use crate::exit::Refusal;
 /// told before anything begins.
 pub(crate) async fn open(url: &str) -> anyhow::Result<OpenStore> {
     let store = open_unasked(url).await?;
-    answer_of(&store, store.load(&NOBODYS)).await?;
+    check(&store).await?;
     Ok(store)
 }
 
 /// The same for a store that may still have no table.
 pub(crate) async fn open_without_table(url: &str) -> anyhow::Result<OpenStore> {
     let store = open_unasked(url).await?;
-    match answer_of(&store, store.load(&NOBODYS)).await {
+    match check(&store).await {
         Err(error) if is_away(&error) => Err(error),
-        Ok(_) | Err(_) => Ok(store),
+        Ok(()) | Err(_) => Ok(store),
     }
 }
 
@@ -71,12 +71,11 @@ fn lacks(store: &OpenStore, what: &str) -> Refusal {
     Refusal::Lacks(format!("{} {what}", store.kind()))
 }
 
-async fn answer_of<T>(
-    store: &OpenStore,
-    asked: impl Future<Output = Result<T, StoreError>>,
-) -> anyhow::Result<T> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, asked).await {
-        Ok(answer) => Ok(answer?),
+/// Asks for a session that nobody has.
+pub(crate) async fn check(store: &OpenStore) -> anyhow::Result<()> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, store.load(&NOBODYS)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(Refusal::Unavailable(format!("{}: {SILENT}", store.kind())).into()),
     }
 }

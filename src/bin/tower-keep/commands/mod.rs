@@ -2,6 +2,7 @@
 
 mod copy;
 mod delete_expired;
+mod doctor;
 mod keygen;
 mod list;
 mod migrate;
@@ -23,6 +24,7 @@ pub(crate) async fn run(command: Command, interrupt: &Interrupt) -> anyhow::Resu
         Command::Show(arguments) => interrupt.or(show::run(arguments)).await,
         Command::Revoke(arguments) => revoke::run(arguments, interrupt).await,
         Command::Keygen(arguments) => keygen::run(&arguments),
+        Command::Doctor(arguments) => interrupt.or(doctor::run(arguments)).await,
         Command::Copy(arguments) => copy::run(arguments, interrupt).await,
     }
 }
