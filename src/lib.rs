@@ -31,6 +31,7 @@
 //! | remove expired sessions | [`Sweeper`] |
 //! | choose where sessions are kept | [`MemoryStore`], `FileStore`, `SqliteStore`, `PostgresStore`, `MySqlStore`, `RedisStore`, `MemcachedStore`, `CookieStore` |
 //! | take the store from the environment | [`stores::open`] |
+//! | operate a store from the command line | [`manual::command_line`] |
 //! | move from one store to another | [`MigratingStore`] |
 //! | bring a store of your own | [`SessionStore`], [`testing`](https://docs.rs/tower-keep/latest/tower_keep/testing/) |
 //! | know what can fail | [`Error`], [`ErrorKind`] |

@@ -75,5 +75,6 @@ async fn doctor_warns_of_a_redis_that_is_set_up_as_a_cache() {
         ok  durability  there is an append-only file
         ok  clock       the server's clock goes with this one
 
-        exit code 0"#]].assert_eq(&ran.to_string());
+        exit code 0"#]]
+    .assert_eq(&ran.to_string());
 }

@@ -4,6 +4,8 @@ use std::{io, process::ExitCode};
 
 use tower_keep::{StoreError, StoreErrorKind};
 
+use crate::output::complain;
+
 /// What scripts can tell from the exit code. The numbers are documented, and stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -48,7 +50,7 @@ pub(crate) fn report(error: &anyhow::Error) -> Exit {
         // As by `| head`: who reads has seen enough.
         return Exit::Done;
     }
-    eprintln!("tower-keep: {}", line(error));
+    complain(line(error));
     exit_of(error)
 }
 

@@ -30,7 +30,7 @@ impl Interrupt {
     ) -> anyhow::Result<T> {
         tokio::select! {
             done = work => done,
-            () = self.pressed(1) => Err(Refusal::Interrupted("interrupted".to_owned()).into()),
+            () = self.pressed(1) => Err(Refusal::Interrupted("Ctrl-C".to_owned()).into()),
         }
     }
 

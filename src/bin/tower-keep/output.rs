@@ -17,6 +17,11 @@ pub(crate) fn line(text: impl AsRef<str>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A line on standard error. Where nobody takes that either, nothing is left to be done.
+pub(crate) fn complain(text: impl AsRef<str>) {
+    let _told = writeln!(io::stderr().lock(), "tower-keep: {}", text.as_ref());
+}
+
 /// A column of names beside a column of values.
 pub(crate) fn pairs<const N: usize>(rows: [(&str, String); N]) -> anyhow::Result<()> {
     let mut table = new_table();

@@ -8,6 +8,8 @@ use tracing::{
     span,
 };
 
+use crate::output::complain;
+
 /// Shows warnings and errors of the library on standard error from now on, one a line.
 pub(crate) fn show() {
     // Fails if somebody else shows them already, and then all is well.
@@ -26,7 +28,7 @@ impl Subscriber for Lines {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line::default();
         event.record(&mut line);
-        eprintln!("tower-keep: {}{}", line.message, line.fields);
+        complain(format!("{}{}", line.message, line.fields));
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {

@@ -32,7 +32,7 @@ pub(crate) async fn run(arguments: List) -> anyhow::Result<Exit> {
     };
     list.print()?;
     if !is_whole {
-        eprintln!("tower-keep: there are more; --limit says how many to list");
+        output::complain("there are more; --limit says how many to list");
     }
     Ok(Exit::Done)
 }

@@ -87,7 +87,7 @@ impl Copying {
             written?;
             *place = Some(next);
             if interrupt.is_requested() {
-                return Err(Refusal::Interrupted("interrupted".to_owned()).into());
+                return Err(Refusal::Interrupted("Ctrl-C".to_owned()).into());
             }
             page = read?;
         }
@@ -111,9 +111,9 @@ impl Copying {
 fn how_to_go_on(place: Option<&Cursor>) -> String {
     match place {
         Some(place) => format!(
-            "stopped; to go on, add --after {}",
+            "stopped (to go on, add --after {})",
             HEXLOWER.encode(place.as_bytes())
         ),
-        None => "stopped in the first page; to go on, run it again".to_owned(),
+        None => "stopped in the first page (to go on, run it again)".to_owned(),
     }
 }

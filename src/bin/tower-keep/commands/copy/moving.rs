@@ -39,7 +39,7 @@ pub(super) async fn run(
             Err(error) => break Err(error.into()),
         }
         if interrupt.is_requested() {
-            break Err(Refusal::Interrupted("interrupted".to_owned()).into());
+            break Err(Refusal::Interrupted("Ctrl-C".to_owned()).into());
         }
     };
     drop(progress);

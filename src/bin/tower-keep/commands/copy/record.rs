@@ -6,6 +6,8 @@ use tower_keep::{
     Created, Record, SessionStore, StoreError, StoreErrorKind, StoredSession, Timestamp, Updated,
 };
 
+use crate::output::complain;
+
 /// What is done with each session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -58,7 +60,7 @@ pub(super) async fn carry_over(
         Err(error) if is_of_this_one(&error) => {
             let cause = error.source().map(|cause| format!(": {cause}"));
             let cause = cause.unwrap_or_default();
-            eprintln!("tower-keep: {}: {error}{cause}", session.id.to_hex());
+            complain(format!("{}: {error}{cause}", session.id.to_hex()));
             Ok(Outcome::Failed)
         }
         carried => carried,
@@ -136,7 +138,7 @@ async fn verify(
     if is_same {
         return Ok(written);
     }
-    eprintln!("tower-keep: {}: read back, it is not the same", id.to_hex());
+    complain(format!("{}: read back, it is not the same", id.to_hex()));
     Ok(Outcome::Different)
 }
 

@@ -1,28 +1,28 @@
 //! `tower-keep doctor`
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
 mod clock;
 mod finding;
 #[cfg(feature = "mysql")]
 mod mysql;
-#[cfg(not(feature = "mysql"))]
-#[path = "nothing.rs"]
-mod mysql;
+#[cfg(not(all(feature = "mysql", feature = "postgres", feature = "redis")))]
+mod nothing;
 #[cfg(feature = "postgres")]
-mod postgres;
-#[cfg(not(feature = "postgres"))]
-#[path = "nothing.rs"]
 mod postgres;
 mod probe;
 #[cfg(feature = "redis")]
-mod redis;
-#[cfg(not(feature = "redis"))]
-#[path = "nothing.rs"]
 mod redis;
 
 use serde_json::json;
 use tower_keep::stores::OpenStore;
 
 use self::finding::{Finding, Level};
+#[cfg(not(feature = "mysql"))]
+use self::nothing as mysql;
+#[cfg(not(feature = "postgres"))]
+use self::nothing as postgres;
+#[cfg(not(feature = "redis"))]
+use self::nothing as redis;
 use crate::{
     arguments::Doctor,
     exit::{Exit, line},
