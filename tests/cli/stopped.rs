@@ -3,6 +3,7 @@
 use std::{process::Stdio, time::Duration};
 
 use tokio::process::{Child, Command};
+use tower_keep_servers::{Kind, Server};
 
 use super::{
     place::Place,
@@ -10,7 +11,8 @@ use super::{
     sessions::many,
 };
 
-const COUNT: u32 = 6000;
+/// So many that none of these copies is done before it is stopped.
+const COUNT: u32 = 4000;
 
 #[tokio::test]
 async fn after_ctrl_c_a_copy_goes_on_where_it_says() {
@@ -77,6 +79,36 @@ async fn after_ctrl_c_or_a_kill_a_move_is_run_again() {
         let left = from.all().await.len();
         assert!(left <= usize::from(name == "KILL"), "{name}: {left}");
     }
+}
+
+#[tokio::test]
+async fn ctrl_c_twice_does_not_wait_for_a_store_that_hangs() {
+    let server = Server::start(Kind::Postgres).await;
+    tower_keep(&format!("migrate --store {}", server.url()))
+        .await
+        .stdout();
+    let from = Place::new("sqlite").await;
+    from.put(&many(COUNT).collect::<Vec<_>>()).await;
+    let copy = format!("copy --from {} --to {} --page 20", from.url, server.url());
+    let mut running = command(&copy).spawn().unwrap();
+    let count = format!("stats --json --store {}", server.url());
+    while tower_keep(&count).await.json()["sessions"]
+        .as_u64()
+        .unwrap()
+        < 100
+    {}
+    server.pause().await;
+    signal(&running, "INT").await;
+    let patience = tokio::time::timeout(Duration::from_millis(300), running.wait());
+    assert!(
+        patience.await.is_err(),
+        "it did not wait for what is under way"
+    );
+    signal(&running, "INT").await;
+    let stopped = Ran::from(running.wait_with_output().await.unwrap());
+    assert_eq!(stopped.code, Some(130), "{stopped}");
+    assert_eq!(stopped.stderr, "tower-keep: stopped at once\n");
+    server.resume().await;
 }
 
 async fn places(kind: &str) -> (Place, Place) {
