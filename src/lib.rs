@@ -31,6 +31,7 @@
 //! | remove expired sessions | [`Sweeper`] |
 //! | choose where sessions are kept | [`MemoryStore`], `FileStore`, `SqliteStore`, `PostgresStore`, `MySqlStore`, `RedisStore`, `MemcachedStore`, `CookieStore` |
 //! | take the store from the environment | [`stores::open`] |
+//! | operate a store from the command line | [`manual::command_line`] |
 //! | move from one store to another | [`MigratingStore`] |
 //! | bring a store of your own | [`SessionStore`], [`testing`](https://docs.rs/tower-keep/latest/tower_keep/testing/) |
 //! | know what can fail | [`Error`], [`ErrorKind`] |
@@ -73,7 +74,8 @@
 //! | `cookie` | | `CookieStore`: sessions in the cookies of the client, signed or encrypted; `EncryptedStore`: any store with its data encrypted; `Keyring` |
 //! | `metrics` | | counters `tower_keep_loads_total`, and so on for creates, updates, rotates, touches, deletes, conflicts, replays, gone, store errors, expired deletes, cache hits, misses and errors; the histogram `tower_keep_commit_seconds` |
 //! | `testing` | | the module `testing`: the conformance suite, stores that count and fail, a manual clock |
-//! | `full` | | all of these |
+//! | `cli` | | the program `tower-keep` for operators: `cargo install tower-keep --features cli,postgres`, or whichever stores it has to reach |
+//! | `full` | | all of these but `cli` |
 //!
 //! # Logs
 //!

@@ -2,3 +2,6 @@
 
 #[doc = include_str!("coherence.md")]
 pub mod coherence {}
+
+#[doc = include_str!("command_line.md")]
+pub mod command_line {}
