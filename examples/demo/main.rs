@@ -55,11 +55,32 @@ async fn serve(arguments: &Arguments) -> Result<(), Box<dyn StdError>> {
     println!("sessions are in {}: {shown}", store.kind());
 
     let listener = TcpListener::bind(&arguments.listen).await?;
-    let port = listener.local_addr()?.port();
-    println!("listening on http://localhost:{port}");
-    let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-    app::serve(listener, store, Users::new(), stop).await?;
+    let address = listener.local_addr()?;
+    match address.ip().is_loopback() {
+        true => println!("listening on http://localhost:{}", address.port()),
+        // Browsers keep the cookie of a site that is not localhost only if it came over HTTPS.
+        false => println!("listening on http://{address}, for a proxy that speaks HTTPS"),
+    }
+    app::serve(listener, store, Users::new(), told_to_stop()).await?;
     Ok(())
+}
+
+/// Ctrl-C, or what a system sends to the services that it stops.
+async fn told_to_stop() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    interrupt.await.unwrap_or_default();
 }
 
 /// The address of a file of SQLite, and its path for people.

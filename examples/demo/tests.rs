@@ -214,16 +214,39 @@ async fn pages_are_not_stored_and_run_no_scripts() {
 async fn a_form_of_another_site_is_refused() {
     let shop = shop().await;
     for (from, status) in [
-        ("same-origin", StatusCode::SEE_OTHER),
-        ("none", StatusCode::SEE_OTHER),
-        ("same-site", StatusCode::FORBIDDEN),
-        ("cross-site", StatusCode::FORBIDDEN),
+        (
+            [("sec-fetch-site", "same-origin"), HERE],
+            StatusCode::SEE_OTHER,
+        ),
+        ([("sec-fetch-site", "none"), HERE], StatusCode::SEE_OTHER),
+        (
+            [("sec-fetch-site", "same-site"), HERE],
+            StatusCode::FORBIDDEN,
+        ),
+        (
+            [("sec-fetch-site", "cross-site"), HERE],
+            StatusCode::FORBIDDEN,
+        ),
+        // Browsers that do not send the field.
+        (
+            [("origin", "http://localhost:3000"), HERE],
+            StatusCode::SEE_OTHER,
+        ),
+        (
+            [("origin", "http://localhost:4000"), HERE],
+            StatusCode::FORBIDDEN,
+        ),
+        (
+            [("origin", "http://evil.example"), HERE],
+            StatusCode::FORBIDDEN,
+        ),
+        ([("origin", "null"), HERE], StatusCode::FORBIDDEN),
     ] {
         let mut browser = Browser::new(&shop, "Firefox");
-        browser.from = Some(from);
+        browser.headers = from.to_vec();
         let answer = browser.post("/sign-in", ADA).await;
-        assert_eq!(answer.status, status, "{from}");
-        assert_eq!(browser.get("/").await.status, StatusCode::OK, "{from}");
+        assert_eq!(answer.status, status, "{from:?}");
+        assert_eq!(browser.get("/").await.status, StatusCode::OK, "{from:?}");
     }
 }
 
@@ -287,7 +310,7 @@ struct Browser {
     user_agent: &'static str,
     cookie: Option<String>,
     /// What it says of the site on which a form was.
-    from: Option<&'static str>,
+    headers: Vec<(&'static str, &'static str)>,
 }
 
 struct Answer {
@@ -309,7 +332,7 @@ impl Browser {
             router: shop.clone(),
             user_agent,
             cookie: None,
-            from: None,
+            headers: Vec::new(),
         }
     }
 
@@ -341,8 +364,8 @@ impl Browser {
         if let Some(cookie) = &self.cookie {
             request = request.header(COOKIE, cookie);
         }
-        if let Some(from) = self.from {
-            request = request.header("sec-fetch-site", from);
+        for (name, value) in &self.headers {
+            request = request.header(*name, *value);
         }
         let request = request.body(Body::from(form.to_owned())).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
@@ -366,3 +389,4 @@ static USERS: LazyLock<Users> = LazyLock::new(Users::new);
 
 const ADA: &str = "user=ada&password=lovelace";
 const GRACE: &str = "user=grace&password=hopper";
+const HERE: (&str, &str) = ("host", "localhost:3000");

@@ -1,4 +1,7 @@
-use std::time::Duration;
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
 
 use fantoccini::{
     Client, ClientBuilder, Locator, cookies::Cookie, elements::Element, wd::Capabilities,
@@ -21,7 +24,9 @@ impl Chromium {
     pub(crate) async fn start() -> Option<Self> {
         static TURN: Mutex<()> = Mutex::const_new(());
         if let Err(missing) = Kind::ChromeDriver.check() {
-            eprintln!("skipped, {missing}");
+            // Not `eprintln`, which a test that passes keeps to itself.
+            let mut shown = io::stderr();
+            writeln!(shown, "skipped, {missing}").unwrap();
             return None;
         }
         Some(Self {
@@ -101,6 +106,20 @@ impl Browser {
     pub(crate) async fn run(&self, script: &str) -> String {
         let value = self.0.execute(script, Vec::new()).await.unwrap();
         value.as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the script answers `true`.
+    pub(crate) async fn wait_for(&self, script: &str) {
+        let is_true = async || {
+            let answer = self.0.execute(script, Vec::new()).await;
+            answer.is_ok_and(|answer| answer == true)
+        };
+        let wait = async {
+            while !is_true().await {
+                tokio::time::sleep(PERIOD).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap();
     }
 
     pub(crate) async fn cookies(&self) -> Vec<Cookie<'static>> {

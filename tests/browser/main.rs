@@ -86,7 +86,15 @@ async fn back_after_the_sign_out_shows_nothing_private() {
     browser.press("form[action='/sign-out'] button").await;
     browser.see("This is a demo").await;
 
+    // A page of its own between them tells that the browser has gone back.
+    browser.open(&shop, "/style.css").await;
     browser.back().await;
+    browser.see("This is a demo").await;
+    browser.run("return document.title = 'the last page'").await;
+    browser.back().await;
+    browser
+        .wait_for("return document.title != 'the last page'")
+        .await;
     browser.see("This is a demo").await;
     assert_eq!(browser.path().await, "/sign-in", "instead of the devices");
     browser.back().await;

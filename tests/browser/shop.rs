@@ -20,26 +20,26 @@ pub(crate) struct Shop {
 impl Shop {
     pub(crate) async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self::open_at((Ipv4Addr::LOCALHOST, 0).into(), folder).await
+        Self::open_in(folder).await
     }
 
-    /// The same shop, after what Ctrl-C does to it.
+    /// The same shop, after what Ctrl-C does to it. Cookies are those of the host, whatever its port.
     pub(crate) async fn restart(self) -> Self {
         self.stop.send(()).unwrap();
         self.serving.await.unwrap();
-        Self::open_at(self.address, self.folder).await
+        Self::open_in(self.folder).await
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://localhost:{}{path}", self.address.port())
     }
 
-    async fn open_at(address: SocketAddr, folder: TempDir) -> Self {
+    async fn open_in(folder: TempDir) -> Self {
         let file = folder.path().join("demo.sqlite");
         let url = format!("sqlite://{}", file.display());
         let store = stores::open(&url).await.unwrap();
         store.migrate().await.unwrap();
-        let listener = TcpListener::bind(address).await.unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let stopped = async { stopped.await.unwrap_or_default() };

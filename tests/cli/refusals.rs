@@ -3,6 +3,7 @@
 use std::fs::File;
 
 use expect_test::expect;
+use tower_keep::SessionStore;
 use tower_keep_servers::{Kind, Server};
 
 use super::{
@@ -153,17 +154,103 @@ async fn a_full_store_stops_a_copy_and_says_how_to_go_on() {
 
 #[tokio::test]
 async fn a_folder_that_can_not_be_is_refused() {
-    let ran = tower_keep("stats --store file:///dev/null/sessions").await;
+    let ran = tower_keep("migrate --store file:///dev/null/sessions").await;
     expect![[r#"
         tower-keep: file: the operation failed: making the folder of the store: Not a directory (os error 20)
 
         exit code 4"#]].assert_eq(&ran.to_string());
-    let ran = tower_keep("stats --store sqlite:///dev/null/sessions").await;
+    let ran = tower_keep("migrate --store sqlite:///dev/null/sessions").await;
     expect![[r#"
         tower-keep: sqlite: the store is unavailable: Not a directory (os error 20)
 
         exit code 3"#]]
     .assert_eq(&ran.to_string());
+}
+
+#[tokio::test]
+async fn a_mistyped_store_is_not_made_and_taken_for_an_empty_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("typo");
+    let to = Place::new("sqlite").await;
+    for url in [
+        format!("file://{}", path.display()),
+        format!("sqlite:{}", path.display()),
+        format!("sqlite://{}?mode=rwc#sessions", path.display()),
+    ] {
+        for words in [
+            format!("stats --store {url}"),
+            format!("copy --from {url} --to {}", to.url),
+            format!("copy --from {} --to {url}", to.url),
+        ] {
+            let ran = tower_keep(&words).await;
+            assert_eq!(ran.code, Some(4), "{words}: {ran}");
+            assert!(ran.stderr.contains("typo is not there"), "{ran}");
+            assert!(!path.exists(), "{words}");
+        }
+    }
+}
+
+/// They may be an address with a password, or a cookie.
+#[tokio::test]
+async fn words_in_a_wrong_place_are_not_repeated() {
+    const ID: &str = "YB2buuQPMwfiA4TnzmHZpQKbHRIBcw0pu15b1bGeQc4";
+    for words in [
+        "postgres://app:hunter2@db/app".to_owned(),
+        "stats postgres://app:hunter2@db/app".to_owned(),
+        "stats --json=hunter2".to_owned(),
+        "show postgres://app:hunter2@db/app".to_owned(),
+        "show hunter2 --store sqlite:x".to_owned(),
+        "revoke --id hunter2".to_owned(),
+        "copy --after hunter2".to_owned(),
+        "copy --page hunter2".to_owned(),
+        format!("show {ID} --store sqlite:x"),
+        format!("{ID} --store sqlite:x"),
+    ] {
+        let ran = tower_keep(&words).await;
+        assert_eq!(ran.code, Some(2), "{ran}");
+        assert!(!ran.stderr.is_empty());
+        for secret in ["hunter2", ID] {
+            assert!(!ran.to_string().contains(secret), "{ran}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_fails_is_an_error_though_nobody_reads_what_it_says() {
+    let full = Server::start_with(Kind::Redis, &["--maxmemory", "3mb"]).await;
+    let from = Place::new("sqlite").await;
+    from.put(&many(6000).collect::<Vec<_>>()).await;
+    let copy = format!("copy --page 100 --from {} --to {}", from.url, full.url());
+    let mut running = command(&copy).spawn().unwrap();
+    drop(running.stdout.take());
+    let ran = Ran::from(running.wait_with_output().await.unwrap());
+    assert_eq!(ran.code, Some(3), "{ran}");
+    assert!(ran.stderr.contains("to go on, add --after "), "{ran}");
+}
+
+#[tokio::test]
+async fn a_copy_out_of_redis_begins_again() {
+    let [from, to] = [Place::new("redis").await, Place::new("sqlite").await];
+    let copy = format!("copy --from {} --to {}", from.url, to.url);
+    let ran = tower_keep(&format!("{copy} --after 0000")).await;
+    assert_eq!(ran.code, Some(2), "{ran}");
+    assert!(ran.stderr.contains("begin again"), "{ran}");
+}
+
+/// The note of it is remembered for a while.
+#[tokio::test]
+async fn a_session_that_has_ended_in_the_destination_does_not_come_back() {
+    for kind in ["redis", "memcached"] {
+        let [from, to] = [Place::new("sqlite").await, Place::new(kind).await];
+        from.put(&three()).await;
+        to.put(&three()).await;
+        let ended = &three()[0].id;
+        assert!(to.store.delete(ended).await.unwrap());
+        let copy = format!("copy --json --from {} --to {}", from.url, to.url);
+        let told = tower_keep(&copy).await.json();
+        assert_eq!(told["left_alone"], 1, "{kind}: {told}");
+        assert_eq!(to.store.load(ended).await.unwrap(), None);
+    }
 }
 
 #[tokio::test]

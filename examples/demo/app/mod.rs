@@ -12,10 +12,12 @@ mod users;
 use std::{io, sync::Arc, time::Duration};
 
 use axum::{
-    Router, middleware,
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
     routing::{get, post},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::oneshot, time::sleep};
 use tower_keep::{SessionLayer, Sweeper, UserSessions, stores::OpenStore};
 
 pub(crate) use self::users::Users;
@@ -40,9 +42,20 @@ pub(crate) async fn serve(
         .map(|store| Sweeper::new(store).every(SWEEP_PERIOD));
     let sessions = sessions(store.clone());
     let site = site(users, store.as_user_sessions(), sessions.clone());
-    axum::serve(listener, site)
-        .with_graceful_shutdown(stop)
-        .await?;
+    let (stopping, stopped) = oneshot::channel();
+    let serving = axum::serve(listener, site).with_graceful_shutdown(async {
+        stop.await;
+        // Nobody listens if serving has failed.
+        let _ = stopping.send(());
+    });
+    let grace = async {
+        let _ = stopped.await;
+        sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = serving.into_future() => served?,
+        () = grace => {}
+    }
     sessions.drain().await;
     if let Some(sweeping) = sweeping {
         sweeping.stop().await;
@@ -77,13 +90,19 @@ pub(crate) fn site(
             users,
             user_sessions,
         })
-        .layer(middleware::map_response(protections::add_headers))
-        .layer(middleware::from_fn(protections::refuse_forged))
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .layer(sessions)
+        .layer(middleware::from_fn(protections::refuse_forged))
+        .layer(middleware::map_response(protections::add_headers))
 }
 
 /// How exactly the list of devices knows when one was seen. For that a session in use is written once in that time; without
 /// it, once in a tenth of the idle time.
 const LAST_SEEN_PRECISION: Duration = Duration::from_secs(60);
+
+const FORM_BYTES_MAX: usize = 16 * 1024;
+
+/// How long a client may take to send what it has begun to send, when the shop is told to stop.
+const GRACE: Duration = Duration::from_secs(10);
 
 const SWEEP_PERIOD: Duration = Duration::from_secs(10 * 60);

@@ -6,8 +6,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{
-    HeaderValue, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
+    HeaderMap, HeaderValue, StatusCode,
+    header::{
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY,
+        X_CONTENT_TYPE_OPTIONS,
+    },
 };
 
 /// Nothing but what this site sends itself, and no scripts at all. Pages are not stored, unless they say otherwise: the
@@ -26,14 +29,24 @@ pub(crate) async fn add_headers(mut response: Response) -> Response {
 /// `SameSite=Lax` keeps the cookie out of what other sites post. What they post is refused here nevertheless: a sign-in needs
 /// no cookie, and neighbours under the same domain, or on another port of localhost, are the same site.
 pub(crate) async fn refuse_forged(request: Request, next: Next) -> Response {
-    let from = request.headers().get("sec-fetch-site");
-    // Without the field it is no browser of today, and nobody's cookie is at stake.
-    let own = from.is_none_or(|from| from == "same-origin" || from == "none");
-    if own || request.method().is_safe() {
+    if is_own(request.headers()) || request.method().is_safe() {
         next.run(request).await
     } else {
         (StatusCode::FORBIDDEN, "that form is not of this site\n").into_response()
     }
+}
+
+/// Browsers of before 2023 know `Origin` alone; what sends neither is no browser, and has nobody's cookie.
+fn is_own(headers: &HeaderMap) -> bool {
+    if let Some(from) = headers.get("sec-fetch-site") {
+        return from == "same-origin" || from == "none";
+    }
+    headers.get(ORIGIN).is_none_or(|origin| {
+        let (origin, host) = (origin.as_bytes(), headers.get(HOST));
+        let origin = origin.splitn(2, |byte| *byte == b'/').nth(1);
+        let authority = origin.and_then(|rest| rest.strip_prefix(b"/"));
+        authority.is_some() && authority == host.map(HeaderValue::as_bytes)
+    })
 }
 
 const POLICY: HeaderValue = HeaderValue::from_static(

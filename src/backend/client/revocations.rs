@@ -128,6 +128,10 @@ impl Revocations {
     }
 
     /// Begins a new generation of a user's sessions, to which none that there is belongs but `keep`.
+    #[cfg_attr(
+        not(feature = "cookie"),
+        expect(dead_code, reason = "a feature only adds names")
+    )]
     pub(super) async fn end_generation(
         &self,
         namespace: &str,

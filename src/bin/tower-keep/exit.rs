@@ -46,10 +46,6 @@ pub(crate) enum Refusal {
 
 /// One line on standard error, and the exit code for it.
 pub(crate) fn report(error: &anyhow::Error) -> Exit {
-    if is_closed_pipe(error) {
-        // As by `| head`: who reads has seen enough.
-        return Exit::Done;
-    }
     complain(line(error));
     exit_of(error)
 }
@@ -101,7 +97,8 @@ fn is_missing_table(line: &str) -> bool {
     .any(|sign| line.contains(sign))
 }
 
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
+/// Of what only shows: who reads, as `head` does, has seen enough.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<io::Error>();
     io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

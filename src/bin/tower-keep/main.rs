@@ -12,19 +12,26 @@ mod output;
 mod progress;
 mod warnings;
 
-use std::process::ExitCode;
+use std::{error::Error, process::ExitCode};
 
-use clap::Parser;
+use clap::{
+    Parser,
+    error::{ContextKind, ErrorKind},
+};
 use tokio::runtime::Runtime;
 
 use crate::{
     arguments::Arguments,
     exit::{Exit, Refusal, report},
     interrupt::Interrupt,
+    output::complain,
 };
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error).into(),
+    };
     let exit = match Runtime::new() {
         Ok(runtime) => {
             let exit = runtime.block_on(run(arguments));
@@ -37,6 +44,26 @@ fn main() -> ExitCode {
     exit.into()
 }
 
+/// Nothing is repeated of what was typed in a wrong place: it may be an address with a password, or a cookie.
+fn refuse(error: &clap::Error) -> Exit {
+    let kind = error.kind();
+    if matches!(kind, ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _shown = error.print();
+        return Exit::Done;
+    }
+    if matches!(kind, ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
+        let of = error.get(ContextKind::InvalidArg);
+        let of = of.map(|of| format!(" for {of}")).unwrap_or_default();
+        let cause = error.source().map(|cause| format!(": {cause}"));
+        complain(format!("a wrong value{of}{}", cause.unwrap_or_default()));
+    } else if QUOTING_NOTHING.contains(&kind) {
+        let _shown = error.print();
+    } else {
+        complain(format!("{kind}; --help tells what can be said"));
+    }
+    Exit::Usage
+}
+
 async fn run(arguments: Arguments) -> Exit {
     warnings::show();
     let interrupt = Interrupt::listen();
@@ -46,3 +73,11 @@ async fn run(arguments: Arguments) -> Exit {
     };
     done.unwrap_or_else(|error| report(&error))
 }
+
+/// Errors that name options alone.
+const QUOTING_NOTHING: [ErrorKind; 4] = [
+    ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+    ErrorKind::MissingRequiredArgument,
+    ErrorKind::MissingSubcommand,
+    ErrorKind::ArgumentConflict,
+];

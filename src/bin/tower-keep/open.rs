@@ -1,6 +1,6 @@
 //! From an address to a store that is there.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tower_keep::{
@@ -13,9 +13,27 @@ use crate::exit::Refusal;
 /// Opens a store and asks it for a session that nobody has, so that one that is away, or has no table, is
 /// told before anything begins.
 pub(crate) async fn open(url: &str) -> anyhow::Result<OpenStore> {
+    // It would be made, and what was mistyped would be an empty store.
+    if let Some(path) = path_of(url).filter(|path| !path.exists()) {
+        let missing = format!("{} is not there; run `tower-keep migrate`", path.display());
+        return Err(Refusal::Lacks(missing).into());
+    }
     let store = open_unasked(url).await?;
     check(&store).await?;
     Ok(store)
+}
+
+/// The file or folder of a store that is one.
+fn path_of(url: &str) -> Option<&Path> {
+    if let Some(folder) = url.strip_prefix("file://") {
+        return Some(Path::new(folder));
+    }
+    let file = url.strip_prefix("sqlite:")?;
+    let file = file.strip_prefix("//").unwrap_or(file);
+    let file = file.split(['?', '#']).next()?;
+    // One with escapes is looked for by SQLite alone.
+    let is_plain = !file.is_empty() && !file.contains('%') && file != ":memory:";
+    is_plain.then_some(Path::new(file))
 }
 
 /// The same for a store that may still have no table.

@@ -13,13 +13,29 @@ pub(crate) fn json(document: &impl Serialize) -> anyhow::Result<()> {
 /// A text, and the end of its line.
 pub(crate) fn line(text: impl AsRef<str>) -> anyhow::Result<()> {
     // Not `println!`, which panics when who reads has gone.
-    writeln!(io::stdout().lock(), "{}", text.as_ref())?;
+    writeln!(io::stdout().lock(), "{}", harmless(text.as_ref()))?;
     Ok(())
 }
 
 /// A line on standard error. Where nobody takes that either, nothing is left to be done.
 pub(crate) fn complain(text: impl AsRef<str>) {
-    let _told = writeln!(io::stderr().lock(), "tower-keep: {}", text.as_ref());
+    let text = harmless(text.as_ref());
+    let _told = writeln!(io::stderr().lock(), "tower-keep: {text}");
+}
+
+/// Without what a terminal obeys, or what turns the direction of a text. The escapes are those of JSON, in which such
+/// characters are found in strings alone.
+fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        let is_layout = matches!(character, '\n' | '\t');
+        let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        match (character.is_control() && !is_layout) || turns {
+            true => shown += &format!("\\u{:04x}", u32::from(character)),
+            false => shown.push(character),
+        }
+    }
+    shown
 }
 
 /// A column of names beside a column of values.
@@ -56,4 +72,19 @@ fn print(mut table: Table) -> anyhow::Result<()> {
         first.set_padding((0, 1));
     }
     line(table.trim_fmt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_shown_that_a_terminal_obeys() {
+        let hostile = "a\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\r\nb\tä";
+        let shown = "a\\u001b[2J\\u009b31m\\u007f\\u202e\\u000d\nb\tä";
+        assert_eq!(harmless(hostile), shown);
+        let document = serde_json::to_string(hostile).unwrap_or_default();
+        let read: Result<String, _> = serde_json::from_str(&harmless(&document));
+        assert_eq!(read.ok().as_deref(), Some(hostile));
+    }
 }

@@ -1,6 +1,9 @@
 //! What the library tells in its log and in no answer, such as that it left out a damaged record.
 
-use std::fmt::Debug;
+use std::{
+    fmt::Debug,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use tracing::{
     Event, Level, Metadata, Subscriber,
@@ -16,6 +19,13 @@ pub(crate) fn show() {
     let _others = tracing::subscriber::set_global_default(Lines);
 }
 
+/// Whether there was one: what was done may not be all that was asked for.
+pub(crate) fn were_shown() -> bool {
+    SHOWN.load(Relaxed)
+}
+
+static SHOWN: AtomicBool = AtomicBool::new(false);
+
 #[derive(Debug)]
 struct Lines;
 
@@ -28,6 +38,7 @@ impl Subscriber for Lines {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line::default();
         event.record(&mut line);
+        SHOWN.store(true, Relaxed);
         complain(format!("{}{}", line.message, line.fields));
     }
 

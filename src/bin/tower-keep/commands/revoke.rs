@@ -16,6 +16,7 @@ use crate::{
     open::{open, scan_of, users_of},
     output,
     progress::Progress,
+    warnings,
 };
 
 pub(crate) async fn run(arguments: Revoke, interrupt: &Interrupt) -> anyhow::Result<Exit> {
@@ -35,7 +36,13 @@ pub(crate) async fn run(arguments: Revoke, interrupt: &Interrupt) -> anyhow::Res
     }
     // Of all there may be none, and then all are ended; somebody else was asked for by name.
     let is_found = ended > 0 || arguments.which.all;
-    Ok(if is_found { Exit::Done } else { Exit::No })
+    // What was left out of a list may live.
+    let is_whole = !(arguments.which.all && warnings::were_shown());
+    Ok(if is_found && is_whole {
+        Exit::Done
+    } else {
+        Exit::No
+    })
 }
 
 async fn one(arguments: &Revoke, store: &OpenStore, id: &RecordId) -> anyhow::Result<u64> {
@@ -52,11 +59,14 @@ async fn of_user(arguments: &Revoke, store: &OpenStore, user: &UserId) -> anyhow
     let present = users.sessions_of(user).await?;
     let to_end = present.iter().filter(|session| Some(&session.id) != keep);
     let to_end = to_end.count() as u64;
-    if arguments.dry_run || to_end == 0 {
+    if arguments.dry_run {
         return Ok(to_end);
     }
-    let question = format!("End {to_end} sessions of the user {user}?");
-    confirm(question, arguments.yes).await?;
+    if to_end > 0 {
+        let question = format!("End {to_end} sessions of the user {user}?");
+        confirm(question, arguments.yes).await?;
+    }
+    // Also if none was found: what can not be read is ended too.
     Ok(users.delete_all_of(user, keep).await?.len() as u64)
 }
 

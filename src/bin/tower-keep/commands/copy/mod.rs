@@ -18,6 +18,7 @@ use crate::{
     interrupt::Interrupt,
     open::{open, scan_of},
     progress::Progress,
+    warnings,
 };
 
 pub(crate) async fn run(arguments: Copy, interrupt: &Interrupt) -> anyhow::Result<Exit> {
@@ -26,10 +27,16 @@ pub(crate) async fn run(arguments: Copy, interrupt: &Interrupt) -> anyhow::Resul
         return Err(Refusal::Usage(same.to_owned()).into());
     }
     let from = interrupt.or(open(&arguments.from)).await?;
+    if arguments.after.is_some() && !has_places(&from) {
+        let nowhere =
+            "--after is for other stores: a place in Redis is gone with its process; begin again";
+        return Err(Refusal::Usage(nowhere.to_owned()).into());
+    }
     let to = interrupt.or(open(&arguments.to)).await?;
+    let has_places = has_places(&from);
     let from = scan_of(&from)?;
     if arguments.moving {
-        return moving::run(&arguments, from, to, interrupt).await;
+        return moving::run(&arguments, from, to, has_places, interrupt).await;
     }
     let mode = match (arguments.dry_run, arguments.verify) {
         (true, _) => Mode::DryRun,
@@ -39,6 +46,7 @@ pub(crate) async fn run(arguments: Copy, interrupt: &Interrupt) -> anyhow::Resul
     let copying = Copying {
         to,
         mode,
+        has_places,
         progress: Progress::new("read"),
         tally: Tally::default(),
     };
@@ -48,6 +56,7 @@ pub(crate) async fn run(arguments: Copy, interrupt: &Interrupt) -> anyhow::Resul
 struct Copying {
     to: OpenStore,
     mode: Mode,
+    has_places: bool,
     progress: Progress,
     tally: Tally,
 }
@@ -64,9 +73,14 @@ impl Copying {
         let mut place = arguments.after.clone();
         let stopped = self.pages(from, limit, &mut place, interrupt).await;
         drop(self.progress);
-        self.tally.print(self.mode, arguments.json.is_wanted)?;
-        stopped.map_err(|error| error.context(how_to_go_on(place.as_ref())))?;
-        Ok(self.tally.exit())
+        let printed = self.tally.print(self.mode, arguments.json.is_wanted);
+        let place = place.as_ref().filter(|_| self.has_places);
+        stopped.map_err(|error| error.context(how_to_go_on(place)))?;
+        printed?;
+        Ok(match warnings::were_shown() {
+            true => Exit::No,
+            false => self.tally.exit(),
+        })
     }
 
     async fn pages(
@@ -114,6 +128,11 @@ fn how_to_go_on(place: Option<&Cursor>) -> String {
             "stopped (to go on, add --after {})",
             HEXLOWER.encode(place.as_bytes())
         ),
-        None => "stopped in the first page (to go on, run it again)".to_owned(),
+        None => "stopped (to go on, run it again)".to_owned(),
     }
+}
+
+/// Whether a place in the source is the same place when its server was started again.
+fn has_places(from: &OpenStore) -> bool {
+    from.kind() != "redis"
 }

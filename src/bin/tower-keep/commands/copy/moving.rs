@@ -18,6 +18,7 @@ pub(super) async fn run(
     arguments: &Copy,
     from: Arc<dyn ScanSessions>,
     to: OpenStore,
+    has_places: bool,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Exit> {
     let store = MigratingStore::new(to, from);
@@ -43,13 +44,15 @@ pub(super) async fn run(
         }
     };
     drop(progress);
-    match arguments.json.is_wanted {
-        true => output::json(&json!({ "moved": moved, "failed": failed }))?,
+    let printed = match arguments.json.is_wanted {
+        true => output::json(&json!({ "moved": moved, "failed": failed })),
         false => output::pairs([
             ("moved", moved.to_string()),
             ("not taken", failed.to_string()),
-        ])?,
-    }
-    stopped.map_err(|error: anyhow::Error| error.context(how_to_go_on(place.as_ref())))?;
+        ]),
+    };
+    let place = place.as_ref().filter(|_| has_places);
+    stopped.map_err(|error: anyhow::Error| error.context(how_to_go_on(place)))?;
+    printed?;
     Ok(if failed == 0 { Exit::Done } else { Exit::No })
 }

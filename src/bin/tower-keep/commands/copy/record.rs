@@ -76,6 +76,7 @@ fn is_of_this_one(error: &StoreError) -> bool {
 
 async fn write(to: &impl SessionStore, session: &StoredSession) -> Result<Outcome, StoreError> {
     let StoredSession { id, record } = session;
+    let mut is_refused = false;
     for _ in 0..ATTEMPTS_MAX {
         if record.is_expired(now()) {
             return Ok(Outcome::Expired);
@@ -85,8 +86,13 @@ async fn write(to: &impl SessionStore, session: &StoredSession) -> Result<Outcom
         let Some(there) = to.load(id).await? else {
             match to.create(id, record).await? {
                 Created::Done => return Ok(Outcome::Created),
-                // Somebody else has put one there between the two calls.
-                Created::Exists => continue,
+                // One has ended there, or moved on, and is remembered for a while.
+                Created::Exists if is_refused => return Ok(Outcome::LeftAlone),
+                // Or somebody else has put one there between the two calls.
+                Created::Exists => {
+                    is_refused = true;
+                    continue;
+                }
             }
         };
         let written = match Standing::of(record, &there) {
