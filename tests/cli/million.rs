@@ -26,7 +26,7 @@ async fn a_million_sessions_are_copied_in_flat_memory() {
     fill(&start, count).await;
     for (from, to) in [(&start, &middle), (&middle, &end)] {
         let began = Instant::now();
-        let copy = format!("copy --json --from {} --to {}", from.url, to.url);
+        let copy = format!("copy --json --verify --from {} --to {}", from.url, to.url);
         let running = command(&copy).spawn().unwrap();
         let status = format!("/proc/{}/status", running.id().unwrap());
         let peak = tokio::spawn(async move {

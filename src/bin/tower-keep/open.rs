@@ -89,9 +89,15 @@ fn lacks(store: &OpenStore, what: &str) -> Refusal {
     Refusal::Lacks(format!("{} {what}", store.kind()))
 }
 
-/// Asks for a session that nobody has.
+/// Asks for a session that nobody has; twice, as a store gives up soon and the server may only be busy.
 pub(crate) async fn check(store: &OpenStore) -> anyhow::Result<()> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, store.load(&NOBODYS)).await {
+    let asked = async {
+        match store.load(&NOBODYS).await {
+            Err(error) if error.kind() == StoreErrorKind::Unavailable => store.load(&NOBODYS).await,
+            asked => asked,
+        }
+    };
+    match tokio::time::timeout(CONNECT_TIMEOUT, asked).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(Refusal::Unavailable(format!("{}: {SILENT}", store.kind())).into()),

@@ -128,5 +128,5 @@ fn pool<Db: Dialect>() -> PoolOptions<Db> {
     PoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT)
 }
 
-/// Less than the layer gives a store by default.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
+/// A little less than the layer gives a store by default.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1800);

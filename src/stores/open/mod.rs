@@ -31,7 +31,7 @@ use crate::{
 /// Redis and memcached begin with (`redis://localhost#shop`); without it they are those of the stores. In a password, `#` is written
 /// `%23`. User, password and port may be left out. A folder is written as it is, with no escapes.
 ///
-/// Databases are reached through a pool of at most ten connections, each made when it is needed, and waited for up to a second. A
+/// Databases are reached through a pool of at most ten connections, each made when it is needed, and waited for up to 1.8 seconds. A
 /// file of SQLite is made if it is missing and no mode forbids it, private to its owner and with a write-ahead log. Nothing is reached here but files and
 /// folders: whether a server is there is seen at the first call. TLS takes a feature of the driver (sqlx, redis) that the application
 /// switches on.
