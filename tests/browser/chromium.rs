@@ -90,6 +90,16 @@ impl Browser {
         self.find(Locator::XPath(&path)).await;
     }
 
+    /// Waits until the page is another than the one that was [marked](Self::mark).
+    pub(crate) async fn see_another(&self) {
+        self.find(Locator::Css("html:not([id])")).await;
+    }
+
+    pub(crate) async fn mark(&self) {
+        self.run("return document.documentElement.id = 'marked'")
+            .await;
+    }
+
     pub(crate) async fn count(&self, css: &str) -> usize {
         self.0.find_all(Locator::Css(css)).await.unwrap().len()
     }
@@ -106,20 +116,6 @@ impl Browser {
     pub(crate) async fn run(&self, script: &str) -> String {
         let value = self.0.execute(script, Vec::new()).await.unwrap();
         value.as_str().unwrap().to_owned()
-    }
-
-    /// Waits until the script answers `true`.
-    pub(crate) async fn wait_for(&self, script: &str) {
-        let is_true = async || {
-            let answer = self.0.execute(script, Vec::new()).await;
-            answer.is_ok_and(|answer| answer == true)
-        };
-        let wait = async {
-            while !is_true().await {
-                tokio::time::sleep(PERIOD).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, wait).await.unwrap();
     }
 
     pub(crate) async fn cookies(&self) -> Vec<Cookie<'static>> {

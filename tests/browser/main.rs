@@ -90,11 +90,9 @@ async fn back_after_the_sign_out_shows_nothing_private() {
     browser.open(&shop, "/style.css").await;
     browser.back().await;
     browser.see("This is a demo").await;
-    browser.run("return document.title = 'the last page'").await;
+    browser.mark().await;
     browser.back().await;
-    browser
-        .wait_for("return document.title != 'the last page'")
-        .await;
+    browser.see_another().await;
     browser.see("This is a demo").await;
     assert_eq!(browser.path().await, "/sign-in", "instead of the devices");
     browser.back().await;

@@ -2,7 +2,10 @@
 
 use std::{process::Stdio, time::Duration};
 
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
 use tower_keep_servers::{Kind, Server};
 
 use super::{
@@ -13,6 +16,9 @@ use super::{
 
 /// So many that none of these copies is done before it is stopped.
 const COUNT: u32 = 4000;
+
+/// Of a test on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn after_ctrl_c_a_copy_goes_on_where_it_says() {
@@ -99,7 +105,7 @@ async fn ctrl_c_twice_does_not_wait_for_a_store_that_hangs() {
     {}
     server.pause().await;
     signal(&running, "INT").await;
-    let patience = tokio::time::timeout(Duration::from_millis(300), running.wait());
+    let patience = timeout(Duration::from_millis(300), running.wait());
     assert!(
         patience.await.is_err(),
         "it did not wait for what is under way"
@@ -118,9 +124,9 @@ async fn places(kind: &str) -> (Place, Place) {
 }
 
 async fn until_some_are_there(place: &Place) {
-    while place.all().await.len() < 100 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    // Each look asks the store, while the copy goes on.
+    let looking = async { while place.all().await.len() < 100 {} };
+    timeout(PATIENCE, looking).await.unwrap();
 }
 
 async fn signal(running: &Child, name: &str) {
