@@ -22,12 +22,12 @@ use crate::{
 impl<New: UserSessions, Old: UserSessions> UserSessions for MigratingStore<New, Old> {
     async fn sessions_of(&self, user: &UserId) -> Result<Vec<StoredSession>, StoreError> {
         let mut live = BTreeMap::new();
-        let mut left = BTreeMap::new();
+        let (mut left, mut moving) = (BTreeMap::new(), BTreeMap::new());
         for StoredSession { id, record } in self.old.sessions_of(user).await? {
             match Place::of(record) {
                 Place::Here(record) => drop(live.insert(id, record)),
                 Place::Left { copy, .. } => drop(left.insert(id, copy)),
-                Place::Moving { .. } => {}
+                Place::Moving { copy, session } => drop(moving.insert(id, (copy.token, session))),
             }
         }
         for StoredSession { id, record } in self.new.sessions_of(user).await? {
@@ -36,7 +36,15 @@ impl<New: UserSessions, Old: UserSessions> UserSessions for MigratingStore<New, 
                 Place::Moving { copy, session } if left.get(&id) == Some(&copy.token) => {
                     live.insert(id, session);
                 }
-                Place::Left { .. } | Place::Moving { .. } => {}
+                // A move in the other direction that nobody has brought to its end.
+                Place::Left { copy, .. } => {
+                    if let Some((of, session)) = moving.remove(&id)
+                        && of == copy
+                    {
+                        live.insert(id, session);
+                    }
+                }
+                Place::Moving { .. } => {}
             }
         }
         let session = |(id, record)| StoredSession { id, record };
@@ -143,15 +151,24 @@ impl<New: ScanSessions, Old: ScanSessions> ScanSessions for MigratingStore<New, 
 impl<New: ScanSessions, Old: ScanSessions> MigratingStore<New, Old> {
     async fn scan_old(&self, after: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
         let page = self.old.scan(after, limit).await?;
-        let here = |StoredSession { id, record }| match Place::of(record) {
-            Place::Here(record) => Some(StoredSession { id, record }),
-            Place::Left { .. } | Place::Moving { .. } => None,
-        };
+        let mut sessions = Vec::with_capacity(page.sessions.len());
+        for StoredSession { id, record } in page.sessions {
+            let live = match Place::of(record) {
+                Place::Here(record) => Some(record),
+                // A move in the other direction that nobody has brought to its end.
+                Place::Moving { copy, session } => match self.new.load(&id).await?.map(Place::of) {
+                    Some(Place::Left { copy: of, .. }) if of == copy.token => Some(session),
+                    _ => None,
+                },
+                Place::Left { .. } => None,
+            };
+            sessions.extend(live.map(|record| StoredSession { id, record }));
+        }
         let next = page
             .next
             .map_or_else(|| vec![AT_NEW], |next| cursor(IN_OLD, &next));
         Ok(Page {
-            sessions: page.sessions.into_iter().filter_map(here).collect(),
+            sessions,
             next: Some(Cursor::from_bytes(next)),
         })
     }

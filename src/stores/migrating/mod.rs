@@ -46,7 +46,7 @@ use crate::{
 /// been ended or moved meanwhile, so that the copy is worth nothing. A logout deletes in the old store first, and then in the new one. So whatever crashes or is overtaken, a session is never in neither
 /// store, never in both, and never comes back.
 ///
-/// To load or change a session that has been moved costs as many calls as in one store, to rotate it one more, to end it three more. One that is in neither
+/// To load or change a session that has been moved costs as many calls as in one store, to rotate it one more, to end it two more. One that is in neither
 /// costs three loads, the move of one six calls, a new one three loads more than in one store. A copy takes 34 bytes more than the session.
 ///
 /// # Examples

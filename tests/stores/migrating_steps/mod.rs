@@ -12,7 +12,7 @@ use std::{
 
 use tower_keep::{
     MemoryStore, MigratingStore, Payload, Record, RecordId, Rotated, ScanSessions, SessionStore,
-    StoreErrorKind, Updated, UserId, UserSessions, Version, WriteToken,
+    StoreErrorKind, Updated, UserId, UserSessions, Version, WriteToken, testing::CountingStore,
 };
 
 use self::stepped::{Actor, Stepped, explore, poll_once, turn};
@@ -408,6 +408,56 @@ async fn what_was_moved_can_be_moved_back() {
     assert_eq!(back.load(&ID).await.unwrap(), Some(record()));
     assert_eq!(place.old.load(&ID).await.unwrap(), Some(record()));
     assert_eq!(place.new.load(&ID).await.unwrap(), None);
+}
+
+/// By whichever way it is asked for, it is there, and it can be ended.
+#[test]
+fn a_move_back_that_stopped_anywhere_leaves_the_session_there() {
+    for (turns, ends) in (0..8).flat_map(|turns| [false, true].map(|ends| (turns, ends))) {
+        let place = now(Place::new());
+        let there = MigratingStore::new(Arc::clone(&place.new), Arc::clone(&place.old));
+        assert_eq!(now(there.load(&ID)).unwrap(), Some(record()));
+        let [new, old] = [&place.old, &place.new].map(|store| Stepped(Arc::clone(store)));
+        let back = MigratingStore::new(new, old);
+        {
+            let mut load: Actor = Box::pin(async move { drop(back.load(&ID).await) });
+            let _is_over = (0..turns).any(|_| poll_once(&mut load));
+        }
+        if ends {
+            let ended = now(there.delete_all_of(&ada(), None)).unwrap();
+            assert_eq!(ended, [ID], "{turns}");
+        }
+        let expected = (!ends).then(record);
+        assert_eq!(now(place.found(&ID)), expected, "{turns}");
+    }
+}
+
+/// What the page of the store says of its cost.
+#[tokio::test]
+async fn a_session_that_has_been_moved_costs_what_the_documentation_says() {
+    let [new, old] = [(); 2].map(|()| Arc::new(CountingStore::new(MemoryStore::new())));
+    let _ = old.create(&ID, &record()).await.unwrap();
+    let store = MigratingStore::new(Arc::clone(&new), Arc::clone(&old));
+    let calls = || new.take().total() + old.take().total();
+    calls();
+    assert!(store.load(&ID).await.unwrap().is_some());
+    assert_eq!(calls(), 6, "a move");
+    assert!(store.load(&ID).await.unwrap().is_some());
+    assert_eq!(calls(), 1, "a load");
+    let next = changed(2, b"changed");
+    let updated = store.update(&ID, &next, record().version).await.unwrap();
+    assert_eq!((updated, calls()), (Updated::Done, 1));
+    let mut last = changed(3, b"rotated");
+    last.version.revision += 1;
+    let rotated = store.rotate(&ID, &OTHER, &last, next.version).await;
+    assert_eq!((rotated.unwrap(), calls()), (Rotated::Done, 2));
+    assert!(store.delete(&OTHER).await.unwrap());
+    assert_eq!(calls(), 3, "an end");
+    assert_eq!(store.load(&ID).await.unwrap(), None);
+    assert_eq!(calls(), 3, "in neither");
+    let third = RecordId::from_bytes([9; 32]);
+    let _ = store.create(&third, &record()).await.unwrap();
+    assert_eq!(calls(), 4, "a new one");
 }
 
 fn ada() -> UserId {
