@@ -50,6 +50,15 @@ async fn requests_ask_the_store_as_often_as_the_documentation_says(kind: Kind) {
     assert_eq!(world.calls(), 0, "untouched");
     visitor.post("/logout").await.assert_ok();
     assert_eq!(world.calls(), 1, "a logout");
+    visitor.post("/login/ada").await.assert_ok();
+    assert_eq!(world.calls(), 2, "a login without a session");
+    let ada = UserId::new("ada").unwrap();
+    world.cookies().delete_all_of(&ada, None).await.unwrap();
+    assert_eq!(world.calls(), 3, "the end of all sessions");
+    visitor.post("/login/ada").await.assert_ok();
+    world.calls();
+    visitor.get("/get/color").await.assert_ok();
+    assert_eq!(world.calls(), 3, "a read after that");
 }
 
 async fn a_store_that_fails_is_a_503_and_not_a_logout_nor_a_way_in(kind: Kind) {

@@ -138,10 +138,10 @@ impl CookieStore {
     /// | request | calls to the store |
     /// |---|---|
     /// | untouched, or without a session | 0 |
-    /// | that reads a session of nobody / of a user | 1 / 2 |
+    /// | that reads a session of nobody / of a user / of one whose sessions were ended together in the last 401 days | 1 / 2 / 3 |
     /// | that changes it | the same again |
     /// | `cycle_id` | the same again, and 1 |
-    /// | login | the same again, and 1 or, of another user, 2; without a session 1 |
+    /// | login | the same again, and 1 or, of another user, 3; without a session 2 |
     /// | logout | those of the read if it was loaded, and 1 |
     ///
     /// A failure of the store is a failure: while nobody can tell whether a session was ended it is not served, but
