@@ -46,15 +46,13 @@ async fn round_trip(store: &OpenStore, id: &RecordId, record: &Record) -> anyhow
         let is_found = found.iter().any(|session| session.id == *id);
         ensure!(is_found, "the session is not found by its user");
     }
-    let next = Record {
-        version: version(2)?,
+    let [next, late] = [version(2)?, version(2)?].map(|version| Record {
+        version,
         ..record.clone()
-    };
+    });
     let updated = store.update(id, &next, record.version).await?;
     ensure!(updated == Updated::Done, "a change is refused");
-    let late = store
-        .update(id, &next_but_one(record)?, record.version)
-        .await?;
+    let late = store.update(id, &late, record.version).await?;
     ensure!(late == Updated::Conflict(next), "a late change is taken");
     ensure!(store.delete(id).await?, "an end is refused");
     ensure!(
@@ -76,14 +74,6 @@ fn new() -> anyhow::Result<(RecordId, Record)> {
         payload: Vec::new().into(),
     };
     Ok((SessionId::generate(&SystemRandom)?.record_id(), record))
-}
-
-fn next_but_one(record: &Record) -> anyhow::Result<Record> {
-    let version = version(2)?;
-    Ok(Record {
-        version,
-        ..record.clone()
-    })
 }
 
 fn version(revision: u64) -> anyhow::Result<Version> {
