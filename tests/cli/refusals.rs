@@ -83,18 +83,23 @@ async fn an_address_of_no_store_is_a_usage_error() {
 
 #[tokio::test]
 async fn a_wrong_command_line_is_a_usage_error() {
+    // Where the command line is right, a file that is not there is another exit code.
+    let right = tower_keep("list --store sqlite:y --user ada").await;
+    assert_eq!(right.code, Some(4), "{right}");
     let session = id('1');
     for words in [
         "",
         "stats",
-        "show 1234 --store memory:",
-        "revoke --store memory:",
-        "revoke --store memory: --all --user ada",
-        "list --store memory: --user",
-        "copy --from memory: --to memory:",
-        "copy --from memory: --to sqlite:x --after xyz",
-        "copy --from memory: --to sqlite:x --page 0",
-        &format!("revoke --store memory: --id {session} --keep {session}"),
+        "show 1234 --store sqlite:y",
+        "revoke --store sqlite:y",
+        "revoke --store sqlite:y --all --user ada",
+        "list --store sqlite:y --user",
+        "copy --from sqlite:x --to sqlite:x",
+        "copy --from sqlite:y --to sqlite:x --after xyz",
+        "copy --from sqlite:y --to sqlite:x --page 0",
+        &format!("revoke --store sqlite:y --id {session} --keep {session}"),
+        &format!("revoke --store sqlite:y --all --yes --keep {session}"),
+        &format!("revoke --store sqlite:y --keep {session}"),
     ] {
         let ran = tower_keep(words).await;
         assert_eq!(ran.code, Some(2), "{words}: {ran}");
@@ -296,6 +301,23 @@ async fn a_damaged_session_is_told_of_and_left_out() {
     assert_eq!(ran.code, Some(0), "{ran}");
     assert_eq!(ran.stdout.lines().count(), 2, "{ran}");
     assert!(ran.stderr.contains("damaged"), "{ran}");
+    // What was left out may live, or be missing.
+    let to = Place::new("sqlite").await;
+    for (words, told) in [
+        (
+            format!("copy --from {} --to {}", place.url, to.url),
+            "created",
+        ),
+        (
+            format!("revoke --all --yes --store {}", place.url),
+            "ended: 2",
+        ),
+    ] {
+        let ran = tower_keep(&words).await;
+        assert_eq!(ran.code, Some(1), "{ran}");
+        assert!(ran.stdout.contains(told), "{ran}");
+        assert!(ran.stderr.contains("damaged"), "{ran}");
+    }
 }
 
 #[tokio::test]

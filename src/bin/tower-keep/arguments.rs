@@ -179,7 +179,7 @@ pub(crate) struct Revoke {
     #[command(flatten)]
     pub(crate) which: Which,
     /// With --user: the session to keep
-    #[arg(long, value_name = "ID", requires = "user")]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["id", "all"])]
     pub(crate) keep: Option<RecordId>,
     /// Count what would be ended, and end nothing
     #[arg(long)]
