@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -10,14 +11,14 @@ use tower_keep::{Created, SessionStore};
 
 use super::{
     place::Place,
-    program::{Ran, command},
+    program::{Ran, command, tower_keep},
     sessions::many,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes; prints rate and memory"]
 async fn a_million_sessions_are_copied_in_flat_memory() {
-    let count = env::var("TOWER_KEEP_SESSIONS").map_or(1_000_000, |count| count.parse().unwrap());
+    let count = count();
     let [start, middle, end] = [
         Place::new("sqlite").await,
         Place::new("postgres").await,
@@ -46,6 +47,41 @@ async fn a_million_sessions_are_copied_in_flat_memory() {
         assert_eq!(ran.json()["created"], count);
         assert!(peak < PEAK_MAX_KB, "{peak} kB");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes"]
+async fn a_copy_of_a_million_that_is_killed_half_way_is_run_again() {
+    let count = count();
+    let [from, to] = [Place::new("sqlite").await, Place::new("postgres").await];
+    fill(&from, count).await;
+    let copy = format!("copy --json --from {} --to {}", from.url, to.url);
+    let mut running = command(&copy).stdout(Stdio::null()).spawn().unwrap();
+    let there = format!("stats --json --store {}", to.url);
+    let there = async || {
+        tower_keep(&there).await.json()["sessions"]
+            .as_u64()
+            .unwrap()
+    };
+    while there().await < u64::from(count / 2) {}
+    running.kill().await.unwrap();
+    let before = there().await;
+    assert!(before < u64::from(count), "it was done already");
+
+    let rest = tower_keep(&format!("{copy} --verify")).await.json();
+    println!("killed at {before}, then {rest}");
+    // What was sent to the server may have been carried out after the kill.
+    let present = rest["present"].as_u64().unwrap();
+    assert!(present >= before, "{rest}");
+    let created = rest["created"].as_u64().unwrap();
+    assert_eq!(
+        (present + created, there().await),
+        (count.into(), count.into())
+    );
+}
+
+fn count() -> u32 {
+    env::var("TOWER_KEEP_SESSIONS").map_or(1_000_000, |count| count.parse().unwrap())
 }
 
 async fn fill(place: &Place, count: u32) {
