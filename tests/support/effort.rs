@@ -1,4 +1,4 @@
-//! How much of what can be tried is tried: all of it with `TOWER_KEEP_TEST_ALL=1`, which takes an hour.
+//! How much of what can be tried is tried: all of it with `TOWER_KEEP_TEST_ALL=1`.
 
 use std::{
     env,
@@ -7,12 +7,13 @@ use std::{
 
 use super::test_store::CHOICE;
 
+pub fn all() -> bool {
+    env::var_os("TOWER_KEEP_TEST_ALL").is_some()
+}
+
 /// 1 if all is to be tried, otherwise that.
 pub fn one_in(part: usize) -> usize {
-    match env::var_os("TOWER_KEEP_TEST_ALL") {
-        Some(_) => 1,
-        None => part,
-    }
+    if all() { 1 } else { part }
 }
 
 /// The same for what does not depend on the store. In memory all of it is tried.

@@ -27,7 +27,7 @@ pub use self::{
     abandon::abandon_after,
     app::{app, router},
     browser::{Answer, Browser, Transport},
-    effort::{one_in, one_in_elsewhere, some_of},
+    effort::{all, one_in, one_in_elsewhere, some_of},
     gate::{Gate, post_meanwhile},
     layer::{cookies, layer_over},
     site::Site,

@@ -23,6 +23,7 @@ use tokio::runtime::{Builder, Runtime};
 use tower_keep::{SessionStore, testing::ManualClock};
 
 use self::world::World;
+use crate::support::all;
 
 /// Runs the scripts on a store: `model_tests!(|clock| async move { … })`.
 ///
@@ -100,7 +101,7 @@ fn check<T: Debug + Clone>(
         ..Config::default()
     };
     if env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = cases;
+        config.cases = cases * if all() { 4 } else { 1 };
     }
     let outcome = TestRunner::new(config).run(&scripts, |script| {
         let judged = runtime().block_on(run(&script));
