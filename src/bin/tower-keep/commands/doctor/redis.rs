@@ -1,6 +1,8 @@
 //! What only Redis can be asked.
 
-use redis::{Client, RedisError, aio::MultiplexedConnection, cmd};
+use std::time::Duration;
+
+use redis::{AsyncConnectionConfig, Client, RedisError, aio::MultiplexedConnection, cmd};
 
 use super::{clock, finding::Finding};
 
@@ -23,7 +25,12 @@ pub(super) async fn examine(url: &str) -> Vec<Finding> {
 
 async fn ask(url: &str) -> Result<(MultiplexedConnection, String), RedisError> {
     let client = Client::open(url)?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(TIMEOUT))
+        .set_response_timeout(Some(TIMEOUT));
+    let mut connection = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await?;
     let info = cmd("INFO").query_async(&mut connection).await?;
     Ok((connection, info))
 }
@@ -32,6 +39,9 @@ async fn time(mut connection: MultiplexedConnection) -> Result<i64, RedisError> 
     let (seconds, micros): (i64, i64) = cmd("TIME").query_async(&mut connection).await?;
     Ok(seconds * 1000 + micros / 1000)
 }
+
+/// As long as the store is waited for.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Every key of a session has a time to live, so those that begin with `volatile` drop sessions too.
 fn memory(info: &str) -> Finding {
