@@ -15,6 +15,7 @@ use tower_keep::{
     Created, DeleteExpired, FileStore, Record, RecordId, Rotated, SessionStore, StoreErrorKind,
     Updated, UserId, UserSessions,
 };
+use tower_keep_servers::SmallDisk;
 
 use super::file_faults::{all_below, create, id, leftovers, open, place, record};
 use crate::support::temporary_folder;
@@ -245,37 +246,15 @@ fn a_write_that_the_system_cuts_off_is_an_error_and_the_old_content_stands() {
     assert_eq!(leftovers(folder.path()), 0);
 }
 
-/// A file system of one megabyte, where the tests may mount one.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let folder = temporary_folder();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs"])
-            .arg(folder.path())
-            .output();
-        mounted
-            .is_ok_and(|m| m.status.success())
-            .then(|| Self(folder))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("-l").arg(self.0.path()).status();
-        assert!(unmounted.unwrap().success());
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_is_an_error_and_the_old_content_stands() {
-    let Some(disk) = SmallDisk::mount() else {
+    let folder = temporary_folder();
+    let Some(_disk) = SmallDisk::mount(folder.path()) else {
         // Not root, or not allowed to mount: the other way to run out of room.
         a_write_that_the_system_cuts_off_is_an_error_and_the_old_content_stands();
         return;
     };
-    let store = FileStore::open(disk.0.path()).unwrap();
+    let store = FileStore::open(folder.path()).unwrap();
     let present = of_the_child(1);
     create(&store, &id(1, 1), &present).await;
     let mut filled = 0;
@@ -299,7 +278,7 @@ async fn a_full_disk_is_an_error_and_the_old_content_stands() {
     assert_eq!(rotated.unwrap_err().kind(), StoreErrorKind::Unavailable);
     assert_eq!(store.load(&id(1, 1)).await.unwrap(), Some(present.clone()));
     assert_eq!(store.load(&id(3, 3)).await.unwrap(), None);
-    assert_eq!(leftovers(disk.0.path()), 0);
+    assert_eq!(leftovers(folder.path()), 0);
 
     assert!(store.delete(&id(2, 0)).await.unwrap(), "which makes room");
     let next = of_the_child(2);
