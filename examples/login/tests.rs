@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{path::PathBuf, sync::LazyLock, time::SystemTime};
+use std::{
+    path::{Path, PathBuf},
+    sync::LazyLock,
+    time::{Duration, SystemTime},
+};
 
 use axum::body::Body;
 use http::{
@@ -222,8 +226,14 @@ struct Site {
 }
 
 impl Site {
+    /// In memory where that is possible: the example does not wait long for a disk.
     async fn open() -> Self {
-        Self::open_in(tempfile::tempdir().unwrap()).await
+        let memory = Path::new("/dev/shm");
+        let folder = match memory.is_dir() {
+            true => tempfile::tempdir_in(memory),
+            false => tempfile::tempdir(),
+        };
+        Self::open_in(folder.unwrap()).await
     }
 
     async fn open_in(folder: TempDir) -> Self {
@@ -238,7 +248,7 @@ impl Site {
         Self {
             folder,
             pool,
-            router: router(app).layer(sessions(store.clone())),
+            router: router(app).layer(sessions(store.clone()).with_store_timeout(PATIENCE)),
             store,
         }
     }
@@ -330,6 +340,9 @@ impl Browser {
 
 /// Hashing is slow on purpose; once is enough.
 static USERS: LazyLock<Users> = LazyLock::new(Users::new);
+
+/// More than a request ever takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const ADA: &str = "user=ada&password=lovelace";
 const GRACE: &str = "user=grace&password=hopper";

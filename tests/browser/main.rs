@@ -7,6 +7,8 @@
 #[path = "../../examples/demo/app/mod.rs"]
 mod app;
 mod chromium;
+#[path = "../support/folder.rs"]
+mod folder;
 mod shop;
 
 use fantoccini::cookies::Cookie;

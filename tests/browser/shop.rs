@@ -7,7 +7,10 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tower_keep::stores;
 
-use crate::app::{self, Users};
+use crate::{
+    app::{self, Users},
+    folder::temporary_folder,
+};
 
 /// The example on a port of this machine, with a file of SQLite of its own.
 pub(crate) struct Shop {
@@ -19,8 +22,7 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) async fn open() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Self::open_in(folder).await
+        Self::open_in(temporary_folder()).await
     }
 
     /// The same shop, after what Ctrl-C does to it. Cookies are those of the host, whatever its port.

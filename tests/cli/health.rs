@@ -65,7 +65,9 @@ async fn doctor_warns_of_a_redis_that_is_set_up_as_a_cache() {
         ok    clock       the server's clock goes with this one
 
         exit code 0"#]].assert_eq(&ran.to_string());
-    let store = Server::start_with(Kind::Redis, &["--appendonly", "yes"]).await;
+    // It has to be there, not to be on a disk.
+    let durable = ["--appendonly", "yes", "--appendfsync", "no"];
+    let store = Server::start_with(Kind::Redis, &durable).await;
     let ran = tower_keep(&format!("doctor --store {}", store.url())).await;
     expect![[r#"
             check       what was found

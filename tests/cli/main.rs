@@ -18,6 +18,7 @@ macro_rules! on_each_store {
             on_each_store!(@ $test mysql on_mysql);
             on_each_store!(@ $test redis on_redis);
             on_each_store!(@ $test redis_cluster on_redis_cluster);
+            on_each_store!(@ $test redis_sentinel on_redis_behind_sentinels);
         }
     )* };
     (@ $test:ident $store:ident $name:ident) => {

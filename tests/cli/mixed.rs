@@ -5,7 +5,7 @@ use tokio::runtime::Builder;
 use tower_keep::{Record, SessionStore, Timestamp};
 
 use super::{
-    place::Place,
+    place::{Place, patiently},
     program::tower_keep,
     sessions::{NEW_YEAR_2090, many, version},
 };
@@ -74,7 +74,7 @@ async fn check(states: &[Before], page: i32, kind: &str) {
     for (session, state) in sessions.iter_mut().zip(states) {
         session.record.version = version(5, 5);
         if let Some(there) = state.there(&session.record) {
-            let _created = to.store.create(&session.id, &there).await.unwrap();
+            let _created = patiently(|| to.store.create(&session.id, &there)).await;
         }
     }
     from.put(&sessions).await;
@@ -85,7 +85,7 @@ async fn check(states: &[Before], page: i32, kind: &str) {
         assert_eq!(looked[count], copied[count], "{count}: {looked} {copied}");
     }
     for (session, state) in sessions.iter().zip(states) {
-        let there = to.store.load(&session.id).await.unwrap().unwrap();
+        let there = patiently(|| to.store.load(&session.id)).await.unwrap();
         let expected = match state.is_left_as_it_is() {
             true => state.there(&session.record).unwrap(),
             false => session.record.clone(),

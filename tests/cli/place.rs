@@ -5,14 +5,16 @@ use std::{
     path::Path,
     process,
     sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 use tower_keep::{
-    Created, Record, RecordId, ScanSessions, SessionStore, StoredSession,
+    Created, Record, RecordId, ScanSessions, SessionStore, StoreError, StoreErrorKind,
+    StoredSession,
     stores::{self, OpenStore},
 };
-use tower_keep_servers::{Cluster, Kind, Server};
+use tower_keep_servers::{Cluster, Kind, Sentinels, Server};
 
 /// An empty store that no other test uses.
 #[derive(Debug)]
@@ -26,7 +28,7 @@ impl Place {
     /// With its table, if it has one.
     pub async fn new(kind: &str) -> Self {
         let place = Self::without_table(kind).await;
-        place.store.migrate().await.unwrap();
+        patiently(|| place.store.migrate()).await;
         place
     }
 
@@ -41,6 +43,7 @@ impl Place {
             "mysql" => server(Kind::MariaDb, &name).await,
             "redis" => server(Kind::Redis, &name).await,
             "redis_cluster" => format!("{}#{name}", Cluster::shared().await.url()),
+            "redis_sentinel" => format!("{}#{name}", Sentinels::shared().await.url()),
             "memcached" => server(Kind::Memcached, &name).await,
             other => panic!("{other} is no store"),
         };
@@ -54,8 +57,8 @@ impl Place {
 
     pub async fn put(&self, sessions: impl IntoIterator<Item = &StoredSession>) {
         for session in sessions {
-            let created = self.store.create(&session.id, &session.record).await;
-            assert_eq!(created.unwrap(), Created::Done);
+            let created = patiently(|| self.store.create(&session.id, &session.record)).await;
+            assert_eq!(created, Created::Done);
         }
     }
 
@@ -65,12 +68,27 @@ impl Place {
         let mut all = BTreeMap::new();
         let mut after = None;
         loop {
-            let page = scan.scan(after.as_ref(), 1000).await.unwrap();
+            let page = patiently(|| scan.scan(after.as_ref(), 1000)).await;
             all.extend(page.sessions.into_iter().map(|one| (one.id, one.record)));
             after = page.next;
             if after.is_none() {
                 return all;
             }
+        }
+    }
+}
+
+/// Asks a store again that has given up: it waits for its server for less than two seconds.
+pub async fn patiently<T, F>(ask: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let started = Instant::now();
+    loop {
+        let asked = ask().await;
+        let away = |error: &StoreError| error.kind() == StoreErrorKind::Unavailable;
+        if !asked.as_ref().is_err_and(away) || started.elapsed() > PATIENCE {
+            return asked.unwrap();
         }
     }
 }
@@ -94,3 +112,6 @@ fn new_name() -> String {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("cli_{}_{number}", process::id())
 }
+
+/// More than anything here takes.
+pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -4,10 +4,10 @@ use std::fs::File;
 
 use expect_test::expect;
 use tower_keep::SessionStore;
-use tower_keep_servers::{Kind, Server};
+use tower_keep_servers::{Kind, Server, SmallDisk};
 
 use super::{
-    place::Place,
+    place::{Place, patiently, temporary_folder},
     program::{Ran, command, tower_keep},
     sessions::{id, many, three},
 };
@@ -158,6 +158,33 @@ async fn a_full_store_stops_a_copy_and_says_how_to_go_on() {
 }
 
 #[tokio::test]
+async fn a_full_disk_stops_a_copy_that_goes_on_when_there_is_room() {
+    for kind in ["sqlite", "file"] {
+        let from = Place::new("sqlite").await;
+        from.put(&many(200).collect::<Vec<_>>()).await;
+        let folder = temporary_folder();
+        let Some(disk) = SmallDisk::mount(folder.path()) else {
+            // Not root, or not allowed to mount: the test of a full server has to do.
+            return;
+        };
+        let to = format!("{kind}://{}/sessions", folder.path().display());
+        tower_keep(&format!("migrate --store {to}")).await.stdout();
+        disk.fill_but(100_000);
+        let copy = format!("copy --page 10 --from {} --to {to}", from.url);
+        let ran = tower_keep(&copy).await;
+        assert_eq!(ran.code, Some(3), "{kind}: {ran}");
+        assert!(ran.stderr.contains("to go on, "), "{kind}: {ran}");
+        assert!(
+            ran.stderr.contains(" full") || ran.stderr.contains("No space"),
+            "{kind}: {ran}"
+        );
+        assert_eq!(ran.stderr.lines().count(), 1, "{kind}: {ran}");
+        disk.make_room();
+        tower_keep(&format!("{copy} --verify")).await.stdout();
+    }
+}
+
+#[tokio::test]
 async fn a_folder_that_can_not_be_is_refused() {
     let ran = tower_keep("migrate --store file:///dev/null/sessions").await;
     expect![[r#"
@@ -250,11 +277,11 @@ async fn a_session_that_has_ended_in_the_destination_does_not_come_back() {
         from.put(&three()).await;
         to.put(&three()).await;
         let ended = &three()[0].id;
-        assert!(to.store.delete(ended).await.unwrap());
+        assert!(patiently(|| to.store.delete(ended)).await);
         let copy = format!("copy --json --from {} --to {}", from.url, to.url);
         let told = tower_keep(&copy).await.json();
         assert_eq!(told["left_alone"], 1, "{kind}: {told}");
-        assert_eq!(to.store.load(ended).await.unwrap(), None);
+        assert_eq!(patiently(|| to.store.load(ended)).await, None);
     }
 }
 

@@ -9,7 +9,7 @@ use tower_keep::{
 
 use crate::{
     both_kinds,
-    support::{Browser, WatchedStore, app},
+    support::{Browser, PATIENCE, WatchedStore, app},
     world::{DAY, Kind, World, keyring},
 };
 
@@ -273,7 +273,8 @@ async fn of_two_logins_over_a_damaged_mark_both_stand(kind: Kind) {
     let marks = EncryptedStore::new(inner, &keyring());
     let marks = WatchedStore::new(&std::sync::Arc::new(marks), 3);
     let cookies = kind.cookies(&world.keyring).with_revocations(marks);
-    let browser = Browser::new(&app(SessionLayer::new(cookies)));
+    let layer = SessionLayer::new(cookies).with_store_timeout(PATIENCE);
+    let browser = Browser::new(&app(layer));
     let [mut one, mut other] = [browser.clone(), browser];
     let (first, second) = tokio::join!(one.post("/login/ada"), other.post("/login/ada"));
     first.assert_ok();

@@ -22,7 +22,7 @@ use tokio::{
 use tower_keep_servers::{Cluster, Direction, FaultProxy, Kind, Sentinels, Server};
 
 const KINDS: [Kind; 4] = [Kind::Postgres, Kind::MariaDb, Kind::Redis, Kind::Memcached];
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_server_that_is_dropped_is_gone_with_its_folder() {

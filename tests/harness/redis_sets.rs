@@ -59,7 +59,8 @@ async fn a_primary_that_dies_is_replaced_by_the_sentinels_and_returns_as_a_repli
     old.redis_command(&["SET", "alice", "7"]).await.unwrap();
     replicated(old, 2).await;
     old.kill9().await;
-    let new = set.primary_after(old).await;
+    assert_eq!(set.primary().await.port(), old.port());
+    let new = set.replace(old).await;
     assert_ne!(new.port(), old.port());
     assert_eq!(new.redis_command(&["GET", "alice"]).await.unwrap(), "7");
     new.redis_command(&["SET", "alice", "8"]).await.unwrap();
@@ -117,7 +118,8 @@ async fn a_primary_of_a_cluster_that_dies_is_replaced_by_its_replica_and_returns
     let other = cluster.primary_of(b"bob").await;
     assert_ne!(other.port(), old.port());
     other.redis_command(&["SET", "bob", "7"]).await.unwrap();
-    let new = cluster.primary_of(b"alice").await;
+    let new = cluster.replace(old).await;
+    assert_eq!(cluster.primary_of(b"alice").await.port(), new.port());
     cluster.wait_until_whole().await;
     assert_eq!(new.redis_command(&["GET", "alice"]).await.unwrap(), "7");
     new.redis_command(&["SET", "alice", "8"]).await.unwrap();
@@ -132,7 +134,8 @@ async fn primaries_that_are_paused_are_replaced_and_go_on_as_replicas() {
     let (watched, node) = (set.primary().await, cluster.primary_of(b"alice").await);
     watched.pause().await;
     node.pause().await;
-    assert_ne!(set.primary_after(watched).await.port(), watched.port());
+    assert_ne!(set.replace(watched).await.port(), watched.port());
+    assert_ne!(cluster.replace(node).await.port(), node.port());
     assert_ne!(cluster.primary_of(b"alice").await.port(), node.port());
     watched.resume().await;
     node.resume().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower_keep::testing::ManualClock;
+use tower_keep::{Clock, testing::ManualClock};
 
 use crate::support::{Browser, TestStore, app, layer_over};
 
@@ -23,6 +23,11 @@ struct Nodes {
 impl Nodes {
     fn new(store_ahead: Duration) -> Self {
         let clocks: [ManualClock; 3] = std::array::from_fn(|_| ManualClock::new());
+        // They were not made in one moment.
+        let latest = clocks.iter().map(Clock::now).max().unwrap();
+        for clock in &clocks {
+            clock.advance(latest.duration_since(clock.now()).unwrap());
+        }
         let [behind, ahead, stores] = &clocks;
         ahead.advance(SKEW);
         stores.advance(store_ahead);

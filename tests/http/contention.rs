@@ -44,8 +44,7 @@ async fn one_counter(store: impl SessionStore) {
     );
 }
 
-/// Every client sends its requests one after the other, all clients at once. Every answer is a 200
-/// within the layer's default deadlines.
+/// Every client sends its requests one after the other, all clients at once. Every answer is a 200.
 async fn hammer(store: impl SessionStore, path: fn(usize, usize) -> String) -> Browser {
     let app = router()
         .layer(from_fn(async |request: Request, next: Next| {

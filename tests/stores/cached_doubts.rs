@@ -12,7 +12,10 @@ use tower_keep::{
 };
 use tower_keep_servers::{Kind, Server};
 
-use crate::sql_places::{HOUR, new_id, now, record};
+use crate::{
+    redis_places::eventually,
+    sql_places::{HOUR, new_id, now, record},
+};
 
 #[tokio::test]
 async fn sessions_that_a_failed_call_may_have_ended_are_read_from_the_store_listed_or_not() {
@@ -87,7 +90,12 @@ async fn beside_a_server_that_is_down_a_logout_is_final_for_all_who_share_the_ot
     for id in &ids {
         let first = record(now(), HOUR, None);
         let _ = here.create(id, &first).await.unwrap();
-        assert!(here.load(id).await.unwrap().is_some());
+        eventually("a copy", || async {
+            assert!(here.load(id).await.unwrap().is_some());
+            let found = here.cache().get(id).await.unwrap();
+            matches!(found, Cached::Hit(_)).then_some(())
+        })
+        .await;
     }
     servers[0].kill9().await;
     let mut left = Vec::new();

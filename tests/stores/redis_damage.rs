@@ -2,14 +2,14 @@
 
 use http::Method;
 use tower_keep::{
-    Created, Record, RecordId, RedisStore, ScanSessions, SessionLayer, SessionStore, StoreError,
-    StoreErrorKind, UserId, UserSessions,
+    Created, Record, RecordId, RedisStore, ScanSessions, SessionStore, StoreError, StoreErrorKind,
+    UserId, UserSessions,
 };
 
 use crate::{
     redis_places::{Place, Which, id_of, on_each_topology, order},
     sql_places::{HOUR, new_id, next, now, record},
-    support::{Browser, app},
+    support::{Browser, app, layer_over},
 };
 
 on_each_topology!(
@@ -270,7 +270,7 @@ async fn a_damaged_session_is_ended_like_any_other(which: Which) {
 
 async fn a_damaged_record_is_anonymous_and_not_overwritten(which: Which) {
     let place = Place::new(which).await;
-    let mut browser = Browser::new(&app(SessionLayer::new(place.store())));
+    let mut browser = Browser::new(&app(layer_over(place.store())));
     browser.post("/put/cart/full").await.assert_ok();
     let key = place.session_key(&id_of(&browser));
     let mut damaged_bytes = place.get(&key).await.unwrap();
@@ -299,7 +299,7 @@ async fn a_damaged_record_is_anonymous_and_not_overwritten(which: Which) {
 
 async fn a_record_of_a_newer_format_is_refused_and_not_overwritten(which: Which) {
     let place = Place::new(which).await;
-    let mut browser = Browser::new(&app(SessionLayer::new(place.store())));
+    let mut browser = Browser::new(&app(layer_over(place.store())));
     browser.post("/put/cart/full").await.assert_ok();
     let key = place.session_key(&id_of(&browser));
     let mut newer = place.get(&key).await.unwrap();

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use tower_keep::{
-    Created, Rotated, SessionLayer, SessionStore, Updated, UserSessions, testing::ManualClock,
+    Clock, Created, Rotated, SessionStore, Timestamp, Updated, UserSessions, testing::ManualClock,
 };
 
 use crate::{
     redis_places::{Place, Which, id_of, on_each_topology},
     sql_places::{HOUR, new_id, next, now, record},
-    support::{Browser, app},
+    support::{Browser, app, layer_over},
 };
 
 on_each_topology!(
@@ -94,7 +94,7 @@ async fn no_operation_leaves_a_key_without_a_time_to_live(which: Which) {
 
 async fn no_request_leaves_a_key_without_a_time_to_live(which: Which) {
     let place = Place::new(which).await;
-    let layer = SessionLayer::new(place.store());
+    let layer = layer_over(place.store());
     let longest = Duration::from_secs(30 * 24 * 60 * 60) + SLACK;
     let mut browser = Browser::new(&app(layer));
     for path in [
@@ -164,7 +164,7 @@ async fn a_touch_by_a_request_moves_the_deadline_and_the_time_to_live(which: Whi
     let place = Place::new(which).await;
     let clock = ManualClock::new();
     let store = place.store_with_clock(clock.clone());
-    let layer = SessionLayer::new(store.clone())
+    let layer = layer_over(store.clone())
         .with_clock(clock.clone())
         .with_idle_timeout(HOUR);
     let mut browser = Browser::new(&app(layer));
@@ -186,10 +186,12 @@ async fn a_touch_by_a_request_moves_the_deadline_and_the_time_to_live(which: Whi
 
 async fn a_deadline_far_away_or_near_is_a_time_to_live_that_the_server_takes(which: Which) {
     let place = Place::new(which).await;
-    let store = place.store();
-    let never = tower_keep::Timestamp::from_millis(i64::MAX);
-    for end in [now().saturating_add(Duration::from_secs(5)), never] {
-        let mut first = record(now(), HOUR, Some("ada"));
+    let clock = ManualClock::new();
+    let store = place.store_with_clock(clock.clone());
+    let now = Timestamp::from(clock.now());
+    let never = Timestamp::from_millis(i64::MAX);
+    for end in [now.saturating_add(Duration::from_secs(5)), never] {
+        let mut first = record(now, HOUR, Some("ada"));
         first.expires_at = end;
         first.absolute_deadline = end;
         let id = new_id();

@@ -6,7 +6,7 @@ use tower_keep::{
 use tower_keep_servers::{Direction, FaultProxy, Kind, Server};
 
 use crate::{
-    redis_places::{Place, Which, eventually, on_each_topology, order},
+    redis_places::{Place, Which, eventually, on_each_topology, order, patient},
     sql_places::{HOUR, new_id, next, now, record},
 };
 
@@ -29,8 +29,8 @@ impl Scene {
     async fn new() -> Self {
         let server = Server::start(Kind::Redis).await;
         let proxy = FaultProxy::to(server.address()).await;
-        let store = RedisStore::open(&server.url_at(proxy.port())).unwrap();
-        let beside = RedisStore::open(&server.url()).unwrap();
+        let store = patient(&server.url_at(proxy.port()));
+        let beside = patient(&server.url());
         let (id, first) = (new_id(), record(now(), HOUR, None));
         assert_eq!(store.create(&id, &first).await.unwrap(), Created::Done);
         // The server knows the scripts.

@@ -17,7 +17,7 @@ use tower_keep_servers::{Direction, FaultProxy, Kind, Sentinels, Server};
 
 use crate::{
     redis_near::{bring, copy, create, read, settle, until_gone},
-    redis_places::{eventually, order},
+    redis_places::{PATIENCE, eventually, order, patient},
     sql_places::{new_id, next},
 };
 
@@ -171,8 +171,7 @@ async fn trackers(server: &Server) -> Vec<String> {
 
 async fn server_and_stores() -> (Server, RedisStore, RedisStore) {
     let server = Server::start(Kind::Redis).await;
-    let open = || RedisStore::open(&server.url()).unwrap();
-    let (store, writer) = (open(), open());
+    let (store, writer) = (patient(&server.url()), patient(&server.url()));
     (server, store, writer)
 }
 
@@ -210,8 +209,8 @@ async fn a_store_whose_connections_are_all_killed_has_its_cache_again() {
 async fn a_connection_that_is_silent_turns_the_cache_off_in_time() {
     let server = Server::start(Kind::Redis).await;
     let proxy = FaultProxy::to(server.address()).await;
-    let store = RedisStore::open(&server.url_at(proxy.port())).unwrap();
-    let writer = RedisStore::open(&server.url()).unwrap();
+    let store = patient(&server.url_at(proxy.port()));
+    let writer = patient(&server.url());
     let race = Race::start(store, writer).await;
     for held in [Some(Direction::ToClient), Some(Direction::ToServer), None] {
         race.go_on(20).await;
@@ -234,8 +233,8 @@ async fn a_connection_that_is_silent_turns_the_cache_off_in_time() {
 async fn copies_that_nobody_asked_for_meanwhile_are_gone_after_a_silence() {
     let server = Server::start(Kind::Redis).await;
     let proxy = FaultProxy::to(server.address()).await;
-    let store = RedisStore::open(&server.url_at(proxy.port())).unwrap();
-    let writer = RedisStore::open(&server.url()).unwrap();
+    let store = patient(&server.url_at(proxy.port()));
+    let writer = patient(&server.url());
     let cache = store.near_cache().await.unwrap();
     let (id, first) = create(&writer).await;
     settle(&cache, &store).await;
@@ -278,7 +277,7 @@ async fn a_server_that_is_stopped_or_killed_is_followed_when_it_is_back() {
 /// What a store has without a cache is outdated too while a primary does not know that it is none; and what
 /// had not reached the replica is lost. So this looks at what is there afterwards.
 async fn assert_follows(set: &Sentinels, cache: &MemoryCache, store: &RedisStore) {
-    let writer = RedisStore::open(&set.url()).unwrap();
+    let writer = patient(&set.url());
     let (id, mut present) = eventually("a primary", || async {
         let (id, record) = (
             new_id(),
@@ -305,7 +304,7 @@ async fn assert_follows(set: &Sentinels, cache: &MemoryCache, store: &RedisStore
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_is_killed_is_left_for_the_next_one() {
     let set = Sentinels::start().await;
-    let store = RedisStore::open(&set.url()).unwrap();
+    let store = patient(&set.url());
     let cache = store.near_cache().await.unwrap();
     assert_follows(&set, &cache, &store).await;
     let (id, _) = create(&store).await;
@@ -314,7 +313,7 @@ async fn a_primary_that_is_killed_is_left_for_the_next_one() {
     let old = set.primary().await;
     old.kill9().await;
     until_gone(&cache, &id).await;
-    let new = set.primary_after(old).await;
+    let new = set.replace(old).await;
     let promoted = Instant::now();
     eventually("the connection to it", || async {
         (!trackers(new).await.is_empty()).then_some(())
@@ -327,7 +326,7 @@ async fn a_primary_that_is_killed_is_left_for_the_next_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_hangs_and_comes_back_brings_no_copy_that_stays_outdated() {
     let set = Sentinels::start().await;
-    let store = RedisStore::open(&set.url()).unwrap();
+    let store = patient(&set.url());
     let cache = store.near_cache().await.unwrap();
     let (id, first) = create(&store).await;
     settle(&cache, &store).await;
@@ -335,29 +334,28 @@ async fn a_primary_that_hangs_and_comes_back_brings_no_copy_that_stays_outdated(
     let old = set.primary().await;
     old.pause().await;
     // Nobody asks the store, so only the cache can notice.
-    set.primary_after(old).await;
-    let writer = RedisStore::open(&set.url()).unwrap();
+    set.replace(old).await;
+    let writer = patient(&set.url());
     let second = next(&first);
     eventually("a write", || async {
         let updated = writer.update(&id, &second, first.version).await.ok()?;
         (updated == Updated::Done).then_some(())
     })
     .await;
-    let written = Instant::now();
     old.resume().await;
-    let mut outdated = written;
-    while written.elapsed() < Duration::from_secs(3) {
+    let resumed = Instant::now();
+    // Until the old primary knows that it is none any more, the store too may be answered by it.
+    let mut demoted = None;
+    while demoted.is_none_or(|seen: Instant| seen.elapsed() < 3 * STALENESS_MAX) {
         let asked = Instant::now();
         read(&cache, &store, &id).await;
         let copy = copy(&cache, &id).await;
         let is_present = copy.is_none_or(|copy| copy == second);
-        assert!(is_present || asked < outdated + STALENESS_MAX);
-        // Until the old primary knows that it is none any more, the store too may be answered by it.
-        if let Ok(Some(record)) = store.load(&id).await
-            && record == first
-        {
-            outdated = Instant::now();
+        assert!(is_present || demoted.is_none_or(|seen| asked < seen + STALENESS_MAX));
+        if demoted.is_none() && order(old, &["ROLE"]).await.starts_with("slave\n") {
+            demoted = Some(Instant::now());
         }
+        assert!(resumed.elapsed() < PATIENCE);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     set.wait_until_replica(old).await;
@@ -372,14 +370,21 @@ async fn a_primary_that_hangs_and_comes_back_brings_no_copy_that_stays_outdated(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_is_demoted_in_good_order_is_left() {
     let set = Sentinels::start().await;
-    let store = RedisStore::open(&set.url()).unwrap();
+    let store = patient(&set.url());
     let cache = store.near_cache().await.unwrap();
     assert_follows(&set, &cache, &store).await;
     let old = set.primary().await;
+    let (sentinel, name) = (&set.sentinels()[0], set.service_name());
+    // It would give up one that takes long.
     order(
-        &set.sentinels()[0],
-        &["SENTINEL", "FAILOVER", set.service_name()],
+        sentinel,
+        &["SENTINEL", "SET", name, "failover-timeout", "60000"],
     )
+    .await;
+    let failover = ["SENTINEL", "FAILOVER", name];
+    eventually("a failover", || async {
+        sentinel.redis_command(&failover).await.ok()
+    })
     .await;
     let new = set.primary_after(old).await;
     eventually("the connection to it", || async {
@@ -393,7 +398,7 @@ async fn a_primary_that_is_demoted_in_good_order_is_left() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_becomes_a_replica_by_hand_turns_the_cache_off() {
     let set = Sentinels::start().await;
-    let store = RedisStore::open(&set.url()).unwrap();
+    let store = patient(&set.url());
     let cache = store.near_cache().await.unwrap();
     let (id, _) = create(&store).await;
     settle(&cache, &store).await;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use data_encoding::BASE64URL_NOPAD;
-use redis::Value;
+use redis::{AsyncConnectionConfig, Value, aio::MultiplexedConnection, cluster::ClusterClient};
 use tower_keep::{Clock, RecordId, RedisStore, SessionId, UserId};
 use tower_keep_servers::{Cluster, Kind, Server};
 
@@ -86,8 +86,24 @@ impl Place {
     }
 
     pub fn store(&self) -> RedisStore {
-        let store = RedisStore::open(&self.url()).unwrap();
-        store.with_prefix(&*self.prefix)
+        patient(&self.url()).with_prefix(&*self.prefix)
+    }
+
+    /// The same by a connection that takes no node of a cluster that is slow for one that is lost, and so sends nothing
+    /// twice.
+    pub async fn steady_store(&self) -> RedisStore {
+        let Servers::SharedCluster(cluster) = &self.servers else {
+            return self.store();
+        };
+        let client = ClusterClient::builder(cluster.servers().iter().map(Server::url))
+            .retries(0)
+            .connection_timeout(PATIENCE)
+            .response_timeout(PATIENCE)
+            .build();
+        let connection = client.unwrap().get_async_connection().await.unwrap();
+        RedisStore::from_cluster_connection(connection)
+            .with_timeout(PATIENCE)
+            .with_prefix(&*self.prefix)
     }
 
     pub fn store_with_clock(&self, clock: impl Clock) -> RedisStore {
@@ -169,12 +185,26 @@ impl Place {
     }
 }
 
+/// A store that waits as long as the slowest machine takes.
+pub fn patient(url: &str) -> RedisStore {
+    RedisStore::open(url).unwrap().with_timeout(PATIENCE)
+}
+
+/// A connection that waits as long.
+pub async fn connect(server: &Server) -> MultiplexedConnection {
+    let client = redis::Client::open(server.url()).unwrap();
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
+    let connection = client.get_multiplexed_async_connection_with_config(&config);
+    connection.await.unwrap()
+}
+
 /// Sends one command to a server; an error is a panic.
 pub async fn ask(server: &Server, words: &[&[u8]]) -> Value {
     let mut command = redis::Cmd::new();
     command.arg(words);
-    let client = redis::Client::open(server.url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = connect(server).await;
     command.query_async(&mut connection).await.unwrap()
 }
 

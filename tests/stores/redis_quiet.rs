@@ -2,13 +2,14 @@
 
 use std::{error::Error, time::Duration};
 
+use tokio::time::timeout;
 use tower_keep::{
     Created, Record, RecordId, RedisStore, SessionStore, StoreError, StoreErrorKind, UserSessions,
 };
 use tower_keep_servers::{Cluster, Kind, Sentinels, Server};
 
 use crate::{
-    redis_places::{order, session_key},
+    redis_places::{PATIENCE, order, patient, session_key},
     sql_places::{HOUR, new_id, next, now, record},
 };
 
@@ -62,9 +63,16 @@ fn assert_quiet(id: &RecordId, error: &StoreError) {
     assert!(shown.starts_with("redis: "), "{shown}");
 }
 
-fn open(url: &str) -> RedisStore {
-    let store = RedisStore::open(url).unwrap();
-    store.with_timeout(Duration::from_millis(300))
+/// For what is tried until the time is over.
+fn hasty(url: &str) -> RedisStore {
+    patient(url).with_timeout(Duration::from_millis(300))
+}
+
+/// One error of each operation, none of which may wait until its time is over.
+async fn errors_at_once(url: &str) -> Vec<(RecordId, StoreError)> {
+    let store = patient(url);
+    let errors = timeout(PATIENCE, errors_of_all(&store)).await;
+    errors.unwrap()
 }
 
 #[tokio::test]
@@ -76,21 +84,21 @@ async fn a_refused_login_is_a_quiet_error_that_waits_for_nothing() {
         format!("redis://someone:{PASSWORD}@127.0.0.1:{port}"),
     ];
     for url in urls {
-        let errors = errors_of_all(&open(&url)).await;
+        let errors = errors_at_once(&url).await;
         assert_eq!(errors.len(), 7);
         for (id, error) in &errors {
             assert_quiet(id, error);
             assert_eq!(error.kind(), StoreErrorKind::Other, "{error:?}");
         }
     }
-    let errors = errors_of_all(&open(&server.url())).await;
+    let errors = errors_at_once(&server.url()).await;
     assert_eq!(errors.len(), 7);
     for (id, error) in &errors {
         assert_quiet(id, error);
         assert_eq!(error.kind(), StoreErrorKind::Other, "{error:?}");
     }
-    let right = open(&format!("redis://:right@127.0.0.1:{port}"));
-    assert_eq!(errors_of_all(&right).await.len(), 0);
+    let right = format!("redis://:right@127.0.0.1:{port}");
+    assert_eq!(errors_at_once(&right).await.len(), 0);
 }
 
 #[tokio::test]
@@ -99,7 +107,7 @@ async fn a_password_that_a_cluster_or_a_primary_does_not_take_is_in_no_error() {
     let cluster = with_password(&Cluster::shared().await.url());
     let sentinel = with_password(&Sentinels::shared().await.url());
     for url in [cluster, sentinel] {
-        let errors = errors_of_all(&open(&url)).await;
+        let errors = errors_of_all(&hasty(&url)).await;
         assert_eq!(errors.len(), 7);
         for (id, error) in &errors {
             assert_quiet(id, error);
@@ -132,7 +140,7 @@ async fn an_address_that_is_none_is_not_repeated() {
 async fn a_server_without_scripts_is_a_quiet_error() {
     let renamed = ["--rename-command", "EVALSHA", ""];
     let server = Server::start_with(Kind::Redis, &renamed).await;
-    let errors = errors_of_all(&open(&server.url())).await;
+    let errors = errors_at_once(&server.url()).await;
     // Only reads need no script.
     assert_eq!(errors.len(), 5, "{errors:?}");
     for (id, error) in &errors {
@@ -159,7 +167,7 @@ async fn a_user_who_may_not_do_it_is_a_quiet_error() {
             ],
         )
         .await;
-        let errors = errors_of_all(&open(&url)).await;
+        let errors = errors_at_once(&url).await;
         assert!(errors.len() >= refused - 1, "{rights:?}: {errors:?}");
         for (id, error) in &errors {
             assert_quiet(id, error);
@@ -172,7 +180,7 @@ async fn a_user_who_may_not_do_it_is_a_quiet_error() {
 async fn what_is_no_redis_is_a_quiet_error() {
     let server = Server::shared(Kind::Memcached).await;
     let url = format!("redis://ada:{PASSWORD}@{}", server.address());
-    let errors = errors_of_all(&open(&url)).await;
+    let errors = errors_of_all(&hasty(&url)).await;
     assert_eq!(errors.len(), 7);
     for (id, error) in &errors {
         assert_quiet(id, error);
@@ -192,7 +200,7 @@ async fn debug_of_a_store_tells_no_password_and_no_host() {
 #[tokio::test]
 async fn a_value_that_is_too_large_for_the_server_is_a_quiet_error() {
     let server = Server::start_with(Kind::Redis, &["--proto-max-bulk-len", "1048576"]).await;
-    let store = RedisStore::open(&server.url()).unwrap();
+    let store = patient(&server.url());
     let small = record(now(), HOUR, Some(USER));
     let id = new_id();
     assert_eq!(store.create(&id, &small).await.unwrap(), Created::Done);

@@ -9,7 +9,7 @@ use crate::{
     sql_places::{
         HOUR, Place, Sessions, Which, create, new_id, new_token, now, on_each_database, record,
     },
-    support::{Browser, app},
+    support::{Browser, PATIENCE, app},
 };
 
 on_each_database!(
@@ -191,7 +191,8 @@ async fn a_damaged_row_is_ended_like_any_other(which: Which) {
 
 async fn a_damaged_row_is_anonymous_and_not_overwritten(which: Which) {
     let place = Place::new(which).await;
-    let mut browser = Browser::new(&app(SessionLayer::new(place.store())));
+    let layer = SessionLayer::new(place.store()).with_store_timeout(PATIENCE);
+    let mut browser = Browser::new(&app(layer));
     browser.post("/put/cart/full").await.assert_ok();
     let id = SessionId::parse(browser.id().unwrap().as_bytes())
         .unwrap()

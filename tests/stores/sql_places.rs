@@ -17,7 +17,7 @@ use tower_keep::{
 };
 use tower_keep_servers::{Kind, Server};
 
-use crate::support::new_table;
+use crate::support::{PATIENCE, new_table, temporary_folder};
 
 /// Runs each promise, an `async fn(Which)`, on each database.
 macro_rules! on_each_database {
@@ -175,7 +175,7 @@ impl Place {
 
     /// A database without the table.
     pub async fn empty(which: Which) -> Self {
-        let folder = (which == Which::Sqlite).then(|| tempfile::tempdir().unwrap());
+        let folder = (which == Which::Sqlite).then(temporary_folder);
         let mut place = Self {
             which,
             pool: AnyPool::Sqlite(SqlitePool::connect_lazy("sqlite::memory:").unwrap()),
@@ -204,6 +204,7 @@ impl Place {
                 let options = SqliteConnectOptions::new()
                     .filename(folder.join("sessions.sqlite"))
                     .create_if_missing(true)
+                    .busy_timeout(PATIENCE)
                     .journal_mode(SqliteJournalMode::Wal);
                 let pool = SqlitePoolOptions::new().max_connections(connections);
                 AnyPool::Sqlite(pool.connect_lazy_with(options))

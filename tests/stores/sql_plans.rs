@@ -92,24 +92,36 @@ async fn statements(place: &Place) -> Vec<String> {
     assert!(!store.delete_all_of(&user, None).await.unwrap().is_empty());
     assert!(store.delete_expired(10).await.unwrap() > 0);
 
-    // The worker of SQLite's connection tells of a statement just after it has answered.
     let table = place.table.name();
-    let is_last = |text: &String| text.contains(table) && text.contains("ORDER BY expires_at");
+    let told = || {
+        let mut texts: Vec<String> = seen.lock().unwrap().clone();
+        texts.retain(|text| text.contains(table) && text.contains(['?', '$']));
+        texts.sort();
+        texts.dedup();
+        texts
+    };
+    // The workers of SQLite's connections tell of a statement just after they have answered.
     let all_told = async {
-        while !seen.lock().unwrap().iter().any(is_last) {
+        while !KINDS
+            .iter()
+            .all(|kind| told().iter().any(|text| is_of(kind, text)))
+        {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    timeout(PATIENCE, all_told).await.unwrap();
-    let mut texts: Vec<String> = seen.lock().unwrap().clone();
-    texts.retain(|text| text.contains(table) && text.contains(['?', '$']));
-    texts.sort();
-    texts.dedup();
-    texts
+    // Who asked says what is missing.
+    let _ = timeout(PATIENCE, all_told).await;
+    told()
 }
 
+fn is_of((verb, part, _): &Kind, text: &str) -> bool {
+    text.starts_with(verb) && text.contains(part)
+}
+
+type Kind = (&'static str, &'static str, &'static str);
+
 /// What every statement begins with but for the table, and the index that it is to use.
-const KINDS: [(&str, &str, &str); 10] = [
+const KINDS: [Kind; 10] = [
     ("SELECT", "WHERE id = ", "id"),
     ("SELECT", "WHERE id IN ", "id"),
     ("SELECT", "ORDER BY id LIMIT ", "id"),
@@ -126,20 +138,17 @@ async fn every_statement_finds_its_rows_by_an_index(which: Which) {
     let place = Place::new(which).await;
     fill(&place).await;
     let texts = statements(&place).await;
-    for (verb, part, _) in KINDS {
-        let there = |text: &&String| text.starts_with(verb) && text.contains(part);
+    for kind in KINDS {
         assert!(
-            texts.iter().any(|text| there(&text)),
-            "{verb} {part}: {texts:#?}"
+            texts.iter().any(|text| is_of(&kind, text)),
+            "{kind:?}: {texts:#?}"
         );
     }
     for text in texts {
         if text.starts_with("INSERT") {
             continue;
         }
-        let kind = KINDS
-            .into_iter()
-            .find(|(verb, part, _)| text.starts_with(verb) && text.contains(part));
+        let kind = KINDS.into_iter().find(|kind| is_of(kind, &text));
         let (_, part, index) = kind.unwrap_or_else(|| panic!("unknown: {text}"));
         for plan in plans(&place, &text).await {
             match which {

@@ -13,7 +13,7 @@ use tower_keep_servers::{Kind, Server};
 
 use crate::{
     sql_places::{AnyPool, HOUR, Sessions, create, next, now, record},
-    support::{Browser, app, new_table},
+    support::{Browser, PATIENCE, app, new_table},
 };
 
 /// The server of that kind that writes down each statement.
@@ -133,7 +133,8 @@ const REQUESTS: [(&str, Method, &str, &[&str]); 9] = [
 
 async fn each_request_costs_what_the_table_says(kind: Kind) {
     let mut scene = Scene::new(kind, false).await;
-    let mut browser = Browser::new(&app(SessionLayer::new(Arc::clone(&scene.store))));
+    let layer = SessionLayer::new(Arc::clone(&scene.store)).with_store_timeout(PATIENCE);
+    let mut browser = Browser::new(&app(layer));
     browser.post("/put/cart/0").await.assert_ok();
     scene.take().await;
     // In the first round statements are prepared, and in the others they are not.

@@ -1,9 +1,11 @@
 //! File stores in folders that are removed with them.
 
-use std::{path::Path, time::SystemTime};
+use std::time::SystemTime;
 
 use tempfile::TempDir;
 use tower_keep::{Clock, FileStore, SystemClock};
+
+use super::temporary_folder;
 
 /// An empty store in a folder of its own.
 pub fn file_store() -> FileStore {
@@ -26,17 +28,6 @@ pub fn file_store_without_folder() -> FileStore {
     let store = FileStore::open(folder.path()).unwrap();
     folder.close().unwrap();
     store
-}
-
-/// Where there is a file system in memory, there: thousands of syncs to a disk take minutes.
-/// The tests of what a crash leaves do not depend on it, for the system outlives the process.
-pub fn temporary_folder() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    match memory.is_dir() {
-        true => tempfile::tempdir_in(memory),
-        false => tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")),
-    }
-    .unwrap()
 }
 
 /// A store has its clock for as long as it lives, and so the clock takes the folder with it.

@@ -1,14 +1,19 @@
 //! The layer that the tests are about.
 
-use std::{env, sync::LazyLock};
+use std::{env, sync::LazyLock, time::Duration};
 
 use tower_keep::{CookieStore, Keyring, SessionLayer, SessionStore};
 
 use super::test_store::CHOICE;
 
 /// A layer over a store; or, where `TOWER_KEEP_TEST_STORE` says so, one with sessions in cookies, which keeps
-/// in that store what was ended.
+/// in that store what was ended. It waits for the store as long as that takes.
 pub fn layer_over(store: impl SessionStore) -> SessionLayer {
+    hasty_layer_over(store).with_store_timeout(PATIENCE)
+}
+
+/// The same with the store timeout that a layer has if nothing is said.
+pub fn hasty_layer_over(store: impl SessionStore) -> SessionLayer {
     match cookies() {
         None => SessionLayer::new(store),
         Some(cookies) => SessionLayer::new(cookies.with_revocations(store)),
@@ -25,3 +30,6 @@ pub fn cookies() -> Option<CookieStore> {
         _ => None,
     }
 }
+
+/// More than a store that is well ever takes.
+pub const PATIENCE: Duration = Duration::from_secs(60);

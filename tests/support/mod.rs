@@ -14,6 +14,7 @@ mod browser;
 mod effort;
 #[cfg(unix)]
 mod files;
+mod folder;
 mod gate;
 mod layer;
 mod listed;
@@ -22,14 +23,15 @@ mod test_store;
 mod watched;
 
 #[cfg(unix)]
-pub use self::files::{file_store, file_store_with, file_store_without_folder, temporary_folder};
+pub use self::files::{file_store, file_store_with, file_store_without_folder};
+pub(crate) use self::folder::temporary_folder;
 pub use self::{
     abandon::abandon_after,
     app::{app, router},
     browser::{Answer, Browser, Transport},
     effort::{all, one_in, one_in_elsewhere, some_of},
     gate::{Gate, post_meanwhile},
-    layer::{cookies, layer_over},
+    layer::{PATIENCE, cookies, hasty_layer_over, layer_over},
     site::Site,
     test_store::{
         TestStore, memcached, memcached_cache, memcached_url, mysql, new_table, postgres, redis,

@@ -8,7 +8,6 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -29,9 +28,7 @@ use tower_keep::{
 };
 use tower_keep_servers::{Cluster, Kind, Sentinels, Server};
 
-use super::listed::Listed;
-#[cfg(unix)]
-use super::temporary_folder;
+use super::{layer::PATIENCE, listed::Listed, temporary_folder};
 
 /// An empty store of the kind that `TOWER_KEEP_TEST_STORE` names: `memory` if nothing is said.
 ///
@@ -100,7 +97,7 @@ impl TestStore {
                 (Which::File(store), Some(Arc::new(folder)))
             }
             "sqlite" => {
-                let folder = tempfile::tempdir().unwrap();
+                let folder = temporary_folder();
                 let store = sqlite(&folder);
                 (Which::Sqlite(store), Some(Arc::new(folder)))
             }
@@ -121,6 +118,11 @@ impl TestStore {
             other => panic!("{other:?}, as in {CHOICE}, is no store"),
         };
         Self { which, folder }
+    }
+
+    /// Whether it never waits for anything.
+    pub fn is_in_memory(&self) -> bool {
+        matches!(self.which, Which::Memory(_))
     }
 
     /// How many live sessions there are.
@@ -170,6 +172,7 @@ pub fn sqlite(folder: &TempDir) -> SqliteStore {
     let options = SqliteConnectOptions::new()
         .filename(folder.path().join("sessions.sqlite"))
         .create_if_missing(true)
+        .busy_timeout(PATIENCE)
         .journal_mode(SqliteJournalMode::Wal);
     let pool = SqlitePoolOptions::new();
     let make = async || {
@@ -219,32 +222,35 @@ pub fn redis() -> RedisStore {
     let url = meanwhile(async || Server::shared(Kind::Redis).await.url());
     let database = number % REDIS_DATABASES;
     let store = RedisStore::open(&format!("{url}/{database}")).unwrap();
+    let store = store.with_timeout(PATIENCE);
     store.with_prefix(format!("test{number}"))
 }
 
 /// The same in the primary that Sentinels watch over.
 pub fn redis_sentinel() -> RedisStore {
     let url = meanwhile(async || Sentinels::shared().await.url());
-    let store = RedisStore::open(&url).unwrap();
+    let store = RedisStore::open(&url).unwrap().with_timeout(PATIENCE);
     store.with_prefix(format!("test{}", new_number()))
 }
 
 /// The same in a cluster.
 pub fn redis_cluster() -> RedisStore {
     let url = meanwhile(async || Cluster::shared().await.url());
-    let store = RedisStore::open(&url).unwrap();
+    let store = RedisStore::open(&url).unwrap().with_timeout(PATIENCE);
     store.with_prefix(format!("test{}", new_number()))
 }
 
 /// A store over two nodes that the tests share.
 pub fn memcached() -> MemcachedStore {
     let store = MemcachedStore::open(&memcached_url()).unwrap();
+    let store = store.with_timeout(PATIENCE);
     store.with_prefix(format!("test{}", new_number()))
 }
 
 /// A cache over the same.
 pub fn memcached_cache() -> MemcachedCache {
     let cache = MemcachedCache::open(&memcached_url()).unwrap();
+    let cache = cache.with_timeout(PATIENCE);
     cache.with_prefix(format!("test{}", new_number()))
 }
 
@@ -267,6 +273,7 @@ pub fn redis_cache() -> RedisCache {
     let url = meanwhile(async || Server::shared(Kind::Redis).await.url());
     let database = number % REDIS_DATABASES;
     let cache = RedisCache::open(&format!("{url}/{database}")).unwrap();
+    let cache = cache.with_timeout(PATIENCE);
     cache.with_prefix(format!("test{number}"))
 }
 
@@ -276,12 +283,13 @@ fn cached_near(store: PostgresStore) -> CachedStore<MemoryCache, PostgresStore> 
 
 fn cached_far(store: PostgresStore) -> CachedStore<RedisCache, PostgresStore> {
     // The tests do more at once than a machine likes.
-    CachedStore::new(redis_cache(), store).with_cache_timeout(CACHE_TIMEOUT)
+    CachedStore::new(redis_cache(), store).with_cache_timeout(PATIENCE)
 }
 
 /// A name that no other test has.
 pub fn new_table() -> TableName {
-    let name = format!("sessions_{}_{}", process::id(), new_number());
+    // None begins with the name of another.
+    let name = format!("sessions_{}_{:06}", process::id(), new_number());
     TableName::parse(&name).unwrap()
 }
 
@@ -402,9 +410,6 @@ pub(super) const CHOICE: &str = "TOWER_KEEP_TEST_STORE";
 
 /// As many as the server of the tests has.
 const REDIS_DATABASES: usize = 4096;
-
-/// Long enough that none is missed.
-const CACHE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Few, because many tests share a server.
 const CONNECTIONS_MAX: u32 = 8;

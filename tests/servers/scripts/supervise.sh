@@ -85,11 +85,13 @@ supervise() {
   cd / && rm -rf "$folder"
 }
 
-# Nobody can hold a port for a server that is not started yet: try, and take another if somebody else has it.
+# Nobody can hold a port for a server that is not started yet: try, and take another if somebody else has it. The first
+# goes by the number that the owner gives each of its servers, so that none takes the port of another that is down.
 start_on_a_free_port() {
-  local attempt
+  local attempt number=${TOWER_KEEP_SERVER_NUMBER:-$RANDOM}
   for ((attempt = 0; attempt < port_attempts; attempt++)); do
-    port=$((port_min + RANDOM % port_count))
+    port=$((port_min + number % port_count))
+    number=$RANDOM
     start && return
     grep -qiE 'in use|could not bind|failed to listen' log || return 1
   done

@@ -16,8 +16,9 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a cluster of one's own. A node that does not answer for a second is taken for dead; a primary that was killed
-    /// and is started again before that stays one, and its data is lost.
+    /// Starts a cluster of one's own. However busy the machine, none of its nodes is taken for dead until
+    /// [`replace`](Self::replace) is called; a primary that was killed and is started again before that stays one, and its
+    /// data is lost.
     ///
     /// It is ready: each node knows the owner of each slot and takes the cluster for whole, and the replicas have the data
     /// of their primaries.
@@ -49,28 +50,47 @@ impl Cluster {
             }
         })
         .await;
+        take_for_dead_after(NEVER, &cluster.servers).await;
         cluster
     }
 
     /// The cluster that all tests of this process share, started when first asked for. It runs until the process ends; who
-    /// kills or pauses a node, or moves a slot, wants a cluster of their own. However busy the machine, none of its nodes is
-    /// taken for dead.
+    /// kills or pauses a node, or moves a slot, wants a cluster of their own.
     ///
     /// # Panics
     ///
     /// As [`start`](Self::start).
     pub async fn shared() -> &'static Self {
         static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
-        CLUSTER
-            .get_or_init(|| async {
-                let cluster = Self::start().await;
-                for server in &cluster.servers {
-                    let words = ["CONFIG", "SET", "cluster-node-timeout", NEVER];
-                    server.order(&words).await;
-                }
-                cluster
-            })
-            .await
+        CLUSTER.get_or_init(Self::start).await
+    }
+
+    /// Has the others find out that this primary, which was killed or paused, is dead, and returns the replica that has taken
+    /// its place.
+    ///
+    /// # Panics
+    ///
+    /// If none has within a minute.
+    pub async fn replace(&self, dead: &Server) -> &Server {
+        let is_dead = |server: &Server| server.port() == dead.port();
+        let Some(number) = self.servers.iter().position(is_dead) else {
+            panic!("{} is no node of this cluster", dead.port());
+        };
+        let replica = &self.servers[(number + PRIMARIES) % NODES];
+        let words = ["CONFIG", "SET", "cluster-replica-no-failover", "no"];
+        replica.order(&words).await;
+        let others = self.servers.iter().filter(|server| !is_dead(server));
+        let others: Vec<&Server> = others.collect();
+        take_for_dead_after(DEAD_AFTER, others.iter().copied()).await;
+        until("another primary", || async {
+            match Node::of(replica).await?.is_primary {
+                true => Ok(()),
+                false => Err("its replica is none".to_owned()),
+            }
+        })
+        .await;
+        take_for_dead_after(NEVER, others.iter().copied()).await;
+        replica
     }
 
     /// `redis+cluster://` with the addresses of all six nodes.
@@ -271,6 +291,14 @@ async fn introduce(servers: &[Server]) {
     }
 }
 
+/// How long a node may be silent, in milliseconds.
+async fn take_for_dead_after<'a>(silence: &str, servers: impl IntoIterator<Item = &'a Server>) {
+    for server in servers {
+        let words = ["CONFIG", "SET", "cluster-node-timeout", silence];
+        server.order(&words).await;
+    }
+}
+
 /// As soon as it knows the primary.
 async fn follow(replica: &Server, primary: &Server) {
     let primary = id(primary).await;
@@ -301,11 +329,14 @@ async fn id(server: &Server) -> String {
 
 const PRIMARIES: usize = 3;
 const NODES: usize = PRIMARIES * 2;
-const SETTINGS: [&[&str]; 7] = [
+const SETTINGS: [&[&str]; 8] = [
     &["--cluster-enabled", "yes"],
     // Nobody has to find out.
     &["--cluster-announce-ip", "127.0.0.1"],
-    &["--cluster-node-timeout", "1000"],
+    // While it starts, so that the nodes tell each other soon.
+    &["--cluster-node-timeout", DEAD_AFTER],
+    // Until it is told to.
+    &["--cluster-replica-no-failover", "yes"],
     // A replica takes over however long it has heard nothing.
     &["--cluster-replica-validity-factor", "0"],
     &["--cluster-require-full-coverage", "no"],
@@ -313,7 +344,9 @@ const SETTINGS: [&[&str]; 7] = [
     // Replicas stay where they are.
     &["--cluster-allow-replica-migration", "no"],
 ];
-/// A day, in milliseconds.
+/// In milliseconds. Short, because tests wait for it; long enough for a machine whose cores are busy.
+const DEAD_AFTER: &str = "1000";
+/// A day.
 const NEVER: &str = "86400000";
 const KEYS_AT_ONCE: &str = "100";
 const MOVE_MILLISECONDS: &[u8] = b"5000";

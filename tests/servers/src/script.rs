@@ -3,8 +3,11 @@ use std::{
     io::{BufRead, BufReader, Write},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
-    sync::mpsc::{self, Receiver},
+    process::{self, Child, ChildStdin, Command, Stdio},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver},
+    },
     thread,
     time::Duration,
 };
@@ -24,6 +27,7 @@ impl Script {
     pub(crate) fn start(name: &str, arguments: &[String]) -> Result<(Self, u16), String> {
         let mut child = command(name)
             .args(arguments)
+            .env("TOWER_KEEP_SERVER_NUMBER", number().to_string())
             // Ctrl-C is sent to a group: not to the script, which has to clean up.
             .process_group(0)
             .stdin(Stdio::piped())
@@ -101,6 +105,13 @@ impl Drop for Script {
     }
 }
 
+/// No other server of this process has it, nor the port that the script tries first by it: one that is down for a while
+/// finds its port free.
+fn number() -> u64 {
+    static STARTED: AtomicU64 = AtomicU64::new(0);
+    u64::from(process::id()) * STRIDE + STARTED.fetch_add(1, Ordering::Relaxed)
+}
+
 fn command(script: &str) -> Command {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
     let mut command = Command::new("bash");
@@ -127,3 +138,5 @@ fn lines_of(output: Option<impl std::io::Read + Send + 'static>) -> Receiver<Str
 /// More than a script takes until it gives up, three attempts of `start_seconds` each.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(200);
 const LOG_LINES: usize = 100;
+/// A prime, so that the ports of processes that follow one another are far apart.
+const STRIDE: u64 = 7919;

@@ -15,8 +15,8 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    /// Starts a set of one's own. A primary that does not answer for a second is taken for dead; one that was killed and is
-    /// started again before that stays the primary, and all data is lost.
+    /// Starts a set of one's own. However busy the machine, no server is taken for dead until [`replace`](Self::replace) is
+    /// called; a primary that was killed and is started again before that stays one, and all data is lost.
     ///
     /// It is ready: each sentinel knows the two others, the primary and its replicas, and these have its data.
     ///
@@ -24,23 +24,42 @@ impl Sentinels {
     ///
     /// If Redis is not installed, with one line that says how to install it, or does not start.
     pub async fn start() -> Self {
-        let set = Self::open().await;
-        for sentinel in &set.sentinels {
-            let words = ["SENTINEL", "SET", NAME, "down-after-milliseconds", DOWN_AFTER];
-            sentinel.order(&words).await;
+        let servers = Server::start_some(SERVERS, "redis", &[]).await;
+        let primary = servers[0].port().to_string();
+        for replica in &servers[1..] {
+            replica.order(&["REPLICAOF", "127.0.0.1", &primary]).await;
         }
+        // Sentinels that find the replicas there need not wait until they look again.
+        until("replication", || async { replicated(&servers).await }).await;
+        let arguments = [NAME, &primary, &QUORUM.to_string()];
+        let sentinels = Server::start_some(SENTINELS, "redis-sentinel", &arguments).await;
+        let set = Self { servers, sentinels };
+        until("sentinels", || async { set.ready().await }).await;
         set
     }
 
     /// The set that all tests of this process share, started when first asked for. It runs until the process ends; who kills
-    /// or pauses a server wants a set of their own. However busy the machine, its primary is not taken for dead.
+    /// or pauses a server wants a set of their own.
     ///
     /// # Panics
     ///
     /// As [`start`](Self::start).
     pub async fn shared() -> &'static Self {
         static SET: OnceCell<Sentinels> = OnceCell::const_new();
-        SET.get_or_init(Self::open).await
+        SET.get_or_init(Self::start).await
+    }
+
+    /// Has the Sentinels find out that this primary, which was killed or paused, is dead, and returns the server that they
+    /// have put in its place.
+    ///
+    /// # Panics
+    ///
+    /// If there is none within a minute.
+    pub async fn replace(&self, dead: &Server) -> &Server {
+        self.take_for_dead_after(DEAD_AFTER).await;
+        let primary = self.primary_after(dead).await;
+        self.take_for_dead_after(NEVER).await;
+        primary
     }
 
     /// The name by which the Sentinels know the primary.
@@ -133,20 +152,12 @@ impl Sentinels {
         .await;
     }
 
-    /// While it starts, on a machine that may be busy with other starts, nothing is taken for dead.
-    async fn open() -> Self {
-        let servers = Server::start_some(SERVERS, "redis", &[]).await;
-        let primary = servers[0].port().to_string();
-        for replica in &servers[1..] {
-            replica.order(&["REPLICAOF", "127.0.0.1", &primary]).await;
+    /// How long a server may be silent, in milliseconds.
+    async fn take_for_dead_after(&self, silence: &str) {
+        for sentinel in &self.sentinels {
+            let words = ["SENTINEL", "SET", NAME, "down-after-milliseconds", silence];
+            sentinel.order(&words).await;
         }
-        // Sentinels that find the replicas there need not wait until they look again.
-        until("replication", || async { replicated(&servers).await }).await;
-        let arguments = [NAME, &primary, &QUORUM.to_string()];
-        let sentinels = Server::start_some(SENTINELS, "redis-sentinel", &arguments).await;
-        let set = Self { servers, sentinels };
-        until("sentinels", || async { set.ready().await }).await;
-        set
     }
 
     async fn ready(&self) -> Result<(), String> {
@@ -211,4 +222,6 @@ const SERVERS: usize = 3;
 const SENTINELS: usize = 3;
 const QUORUM: usize = SENTINELS / 2 + 1;
 /// In milliseconds. Short, because tests wait for it; long enough for a machine whose cores are busy.
-const DOWN_AFTER: &str = "1000";
+const DEAD_AFTER: &str = "1000";
+/// A day.
+const NEVER: &str = "86400000";

@@ -1,13 +1,13 @@
 //! Many at once, and calls that are dropped.
 
 use tokio::task::JoinSet;
-use tower_keep::{Record, RecordId, SessionLayer, SessionStore, Updated};
+use tower_keep::{Record, RecordId, SessionStore, Updated};
 use tower_keep_servers::{FaultProxy, Kind, Server};
 
 use super::{CANARY, Nodes, eventually, new_id, open, put_record};
 use crate::{
     file_faults::record,
-    support::{Browser, abandon_after, app},
+    support::{Browser, abandon_after, app, layer_over},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -25,7 +25,7 @@ async fn two_hundred_at_once_are_all_answered_by_64_connections() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sixty_four_clients_count_to_3200_in_one_session_over_two_nodes() {
     let nodes = Nodes::start().await;
-    let mut browser = Browser::new(&app(SessionLayer::new(nodes.store.clone())));
+    let mut browser = Browser::new(&app(layer_over(nodes.store.clone())));
     browser.post("/put/who/me").await.assert_ok();
     let mut clients = JoinSet::new();
     for _ in 0..64 {
@@ -90,8 +90,9 @@ async fn a_call_dropped_at_any_poll_leaves_the_old_state_or_the_new_and_a_store_
             };
             is_through = ended;
             is_one_of(store, [old_id, new_id], &before, &after, ended).await;
-            polls += 1;
-            assert!(polls < 1000, "{operation}");
+            // A node that is slow is polled in vain for long.
+            polls += 1 + polls / 100;
+            assert!(polls < 100_000, "{operation}");
         }
     }
     is_well(store).await;

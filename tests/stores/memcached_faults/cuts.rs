@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::{task::JoinSet, time::timeout};
 use tower_keep::{
-    Created, MemcachedStore, Record, RecordId, Rotated, SessionLayer, SessionStore, StoreError,
-    StoreErrorKind, Updated, testing::Operation,
+    Created, MemcachedStore, Record, RecordId, Rotated, SessionStore, StoreError, StoreErrorKind,
+    Updated, testing::Operation,
 };
 use tower_keep_servers::{
     Direction::{self, ToClient, ToServer},
@@ -15,7 +15,7 @@ use tower_keep_servers::{
 use super::{CANARY, Nodes, PATIENCE, ask, eventually, item, new_id, open, put_record, quiet};
 use crate::{
     file_faults::record,
-    support::{Browser, app},
+    support::{Browser, app, layer_over},
 };
 
 const OPERATIONS: [Operation; 6] = [
@@ -111,7 +111,7 @@ async fn lose(operation: Operation) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_counter_whose_replies_are_swallowed_counts_each_request_once() {
     let nodes = Nodes::start().await;
-    let mut browser = Browser::new(&app(SessionLayer::new(nodes.store.clone())));
+    let mut browser = Browser::new(&app(layer_over(nodes.store.clone())));
     browser.post("/count/n").await.assert_ok();
     for number in 2..200_u64 {
         for proxy in &nodes.proxies {

@@ -14,7 +14,7 @@ use tower_keep::{RecordId, SessionLayer, SessionStore, StoreErrorKind};
 use tower_keep_servers::Server;
 
 use super::{CUSHION, Nodes, PATIENCE, eventually, item, open, quiet};
-use crate::support::{Browser, app};
+use crate::support::{Browser, app, layer_over};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_killed_node_takes_its_own_sessions_alone_and_serves_new_ones_as_soon_as_it_is_back() {
@@ -97,7 +97,7 @@ async fn a_stopped_node_is_an_answer_in_time_slows_nobody_else_and_serves_at_onc
     let mut crowd = JoinSet::new();
     for browser in &site.at_the_node {
         for path in ["/count/n", "/dump"] {
-            let mut browser = browser.clone();
+            let mut browser = site.hasty.stranger().with_id_of(browser);
             crowd.spawn(async move {
                 let started = Instant::now();
                 let answer = match path {
@@ -114,7 +114,7 @@ async fn a_stopped_node_is_an_answer_in_time_slows_nobody_else_and_serves_at_onc
     eprintln!("the slowest answer while it was stopped: {slowest:?}");
     assert!(slowest < TIMEOUT + CUSHION, "{slowest:?}");
     let started = Instant::now();
-    let error = site.store.load(&id).await.unwrap_err();
+    let error = site.hasty_store.load(&id).await.unwrap_err();
     assert_eq!(quiet(&error), StoreErrorKind::Unavailable);
     assert!(started.elapsed() < TIMEOUT + CUSHION);
 
@@ -135,28 +135,29 @@ async fn a_node_that_was_never_reached_hangs_and_serves_once_it_answers() {
     let nodes = Nodes::start().await;
     let (id, record) = nodes.session_at(0).await;
     let (other, _) = nodes.session_at(1).await;
-    let store = nodes.another_store().with_timeout(TIMEOUT);
+    let store = nodes.another_store();
+    let hasty = store.clone().with_timeout(TIMEOUT);
     nodes.proxies[0].pause();
     for _ in 0..2 {
         let started = Instant::now();
-        let error = store.load(&id).await.unwrap_err();
+        let error = hasty.load(&id).await.unwrap_err();
         assert_eq!(quiet(&error), StoreErrorKind::Unavailable);
         assert!(started.elapsed() < TIMEOUT + CUSHION);
         assert!(store.load(&other).await.unwrap().is_some());
     }
     nodes.proxies[0].resume();
-    eventually("service", || async { store.load(&id).await.is_ok() }).await;
+    eventually("service", || async { hasty.load(&id).await.is_ok() }).await;
     assert_eq!(store.load(&id).await.unwrap(), Some(record.clone()));
 
     nodes.proxies[0].refuse();
     nodes.proxies[0].cut_now();
     let started = Instant::now();
-    let error = store.load(&id).await.unwrap_err();
+    let error = hasty.load(&id).await.unwrap_err();
     assert_eq!(quiet(&error), StoreErrorKind::Unavailable);
     assert!(started.elapsed() < TIMEOUT + CUSHION);
     assert!(store.load(&other).await.unwrap().is_some());
     nodes.proxies[0].heal();
-    eventually("service", || async { store.load(&id).await.is_ok() }).await;
+    eventually("service", || async { hasty.load(&id).await.is_ok() }).await;
     assert_eq!(store.load(&id).await.unwrap(), Some(record));
     let shown = format!("{store:?}");
     assert!(!shown.contains("session"), "{shown}");
@@ -165,8 +166,10 @@ async fn a_node_that_was_never_reached_hangs_and_serves_once_it_answers() {
 /// An application over two nodes, and clients of each.
 struct Site {
     nodes: Nodes,
-    store: tower_keep::MemcachedStore,
     browser: Browser,
+    /// They do not wait for long.
+    hasty_store: tower_keep::MemcachedStore,
+    hasty: Browser,
     at_the_node: Vec<Browser>,
     at_the_other: Vec<Browser>,
     /// Of those at the node.
@@ -177,12 +180,13 @@ impl Site {
     async fn new() -> Self {
         let nodes = Nodes::start().await;
         let [one, other] = nodes.servers.each_ref().map(Server::port);
-        let store = open(&[one, other]).with_timeout(TIMEOUT);
-        let browser = Browser::new(&app(SessionLayer::new(store.clone())));
+        let store = open(&[one, other]);
+        let hasty_store = store.clone().with_timeout(TIMEOUT);
         let mut site = Self {
             nodes,
-            store,
-            browser,
+            browser: Browser::new(&app(layer_over(store))),
+            hasty: Browser::new(&app(SessionLayer::new(hasty_store.clone()))),
+            hasty_store,
             at_the_node: Vec::new(),
             at_the_other: Vec::new(),
             ids: Vec::new(),

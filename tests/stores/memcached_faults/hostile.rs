@@ -264,8 +264,9 @@ async fn a_load_over_a_slow_node_and_a_dead_one_is_answered_in_time() {
     put(&nodes.servers[1], &new_id, &pending(&new, &old_id)).await;
     put(&nodes.servers[0], &old_id, &moved(&new, &new_id)).await;
     let limit = Duration::from_secs(1);
-    let store = nodes.another_store().with_timeout(limit);
+    let store = nodes.another_store();
     assert!(!store.delete(&nodes.id_at(1).await).await.unwrap());
+    let store = store.with_timeout(limit);
     nodes.proxies[0].pause();
     nodes.proxies[1].pause();
     let started = Instant::now();

@@ -22,8 +22,9 @@ use crate::{
     support::{Answer, Browser, app},
 };
 
-/// Clients at work, each in a session of its own.
+/// Clients at work, each in a session of its own. They wait for long, until they are told to hurry.
 pub(super) struct Load {
+    /// For those who wait for long.
     app: Router,
     store: RedisStore,
     clients: Vec<Arc<Client>>,
@@ -44,6 +45,9 @@ pub(super) struct Client {
     /// Its session, and the key of that.
     id: RecordId,
     pub(super) key: String,
+    is_hurried: AtomicBool,
+    /// How often it has begun anew.
+    turns: AtomicU64,
     /// Counts that were answered, and counts that may have been done.
     acknowledged: AtomicU64,
     unknown: AtomicU64,
@@ -74,7 +78,11 @@ enum Counted {
 impl Load {
     /// That many clients of an application, and that many of the store itself.
     pub(super) async fn start(store: &RedisStore, over_http: usize, direct: usize) -> Self {
-        let app = app(SessionLayer::new(store.clone()));
+        let [app, hasty] = LIMITS.map(|limit| {
+            let layer = SessionLayer::new(store.clone().with_timeout(limit));
+            app(layer.with_store_timeout(limit))
+        });
+        let store = store.clone().with_timeout(LIMITS[0]);
         let orders = Arc::<Orders>::default();
         let (mut clients, mut tasks) = (Vec::new(), JoinSet::new());
         for number in 0..over_http + direct {
@@ -83,7 +91,8 @@ impl Load {
                     let mut browser = Browser::new(&app);
                     let login = format!("/login/user-{number}");
                     browser.post(&login).await.assert_ok();
-                    User::OverHttp(browser, format!("user-{number}"))
+                    let hasty = Browser::new(&hasty).with_id_of(&browser);
+                    User::OverHttp([browser, hasty], format!("user-{number}"))
                 }
                 false => {
                     let first = with_count(record(now(), HOUR, Some("direct")), 0);
@@ -107,11 +116,36 @@ impl Load {
         }
         Self {
             app,
-            store: store.clone(),
+            store,
             clients,
             tasks,
             orders,
         }
+    }
+
+    /// From now on these clients do not wait for long. Answers since when; none of their other calls is left by then.
+    pub(super) async fn hurry(&self, clients: &[Arc<Client>]) -> Instant {
+        let since = Instant::now();
+        for client in clients {
+            client.is_hurried.store(true, SeqCst);
+        }
+        let turn = |client: &Arc<Client>| client.turns.load(SeqCst);
+        let before: Vec<u64> = clients.iter().map(turn).collect();
+        eventually("another turn", || async {
+            let mut pairs = clients.iter().zip(&before);
+            let all = pairs.all(|(client, before)| turn(client) > *before);
+            (all || self.has_ended()).then_some(())
+        })
+        .await;
+        since
+    }
+
+    /// From now on all wait for long again. Answers when: no call that is in a hurry begins later.
+    pub(super) fn calm(&self) -> Instant {
+        for client in &self.clients {
+            client.is_hurried.store(false, SeqCst);
+        }
+        Instant::now()
     }
 
     pub(super) fn clients(&self) -> &[Arc<Client>] {
@@ -199,7 +233,7 @@ impl Load {
 
     /// Whether a question that is asked now is answered soon.
     pub(super) async fn answers(&self, client: &Client) -> Option<()> {
-        let soon = Duration::from_millis(200);
+        let soon = Duration::from_secs(1);
         let answer = timeout(soon, self.store.load(&client.id)).await;
         answer.is_ok_and(|answer| answer.is_ok()).then_some(())
     }
@@ -216,6 +250,8 @@ impl Client {
         Self {
             id,
             key: session_key("tower-keep", &id),
+            is_hurried: AtomicBool::new(false),
+            turns: zero(),
             acknowledged: zero(),
             unknown: zero(),
             base: zero(),
@@ -229,6 +265,11 @@ impl Client {
 
     pub(super) fn failures(&self) -> Vec<Failure> {
         self.failures.lock().unwrap().clone()
+    }
+
+    /// Which of the limits it has now.
+    fn haste(&self) -> usize {
+        usize::from(self.is_hurried.load(SeqCst))
     }
 
     fn took(&self, began: Instant, limit: Duration, what: &dyn Debug) {
@@ -271,7 +312,8 @@ impl Client {
 
 /// Whose requests they are.
 enum User {
-    OverHttp(Browser, String),
+    /// A browser for each of the limits, with the same session; and the name.
+    OverHttp([Browser; 2], String),
     Direct(RedisStore, RecordId),
 }
 
@@ -290,6 +332,7 @@ impl Drop for Runner {
 impl Runner {
     async fn run(mut self) {
         while !self.orders.stop.load(SeqCst) {
+            self.client.turns.fetch_add(1, SeqCst);
             let round = self.orders.round.load(SeqCst);
             if self.client.round.load(SeqCst) < round {
                 let number = self.read_at_last().await;
@@ -326,14 +369,14 @@ impl Runner {
 impl User {
     fn id(&self) -> RecordId {
         match self {
-            Self::OverHttp(browser, _) => id_of(browser),
+            Self::OverHttp([browser, _], _) => id_of(browser),
             Self::Direct(_, id) => *id,
         }
     }
 
     async fn count(&mut self, client: &Client) -> Counted {
         match self {
-            Self::OverHttp(browser, _) => match send(browser, "/count/n", client).await {
+            Self::OverHttp(browsers, _) => match send(browsers, "/count/n", client).await {
                 Some(answer) => Counted::Done(answer.body.parse().unwrap()),
                 None => Counted::Unknown,
             },
@@ -344,8 +387,10 @@ impl User {
                 let number = count_of(&present) + 1;
                 let newer = with_count(next(&present), number);
                 let began = Instant::now();
+                let limit = LIMITS[client.haste()];
+                let store = store.clone().with_timeout(limit);
                 let updated = store.update(id, &newer, present.version).await;
-                client.took(began, TIMEOUT, &updated);
+                client.took(began, limit, &updated);
                 match updated {
                     Ok(Updated::Done) => Counted::Done(number),
                     // One of its own that was given up has been done after all.
@@ -363,10 +408,10 @@ impl User {
 
     async fn read(&mut self, client: &Client) -> Option<u64> {
         match self {
-            Self::OverHttp(browser, user) => {
-                let who = send(browser, "/whoami", client).await?;
+            Self::OverHttp(browsers, user) => {
+                let who = send(browsers, "/whoami", client).await?;
                 assert_eq!(who.body, *user, "another's session, or an empty one");
-                let number = send(browser, "/get/n", client).await?;
+                let number = send(browsers, "/get/n", client).await?;
                 Some(number.body.parse().unwrap_or(0))
             }
             Self::Direct(store, id) => Some(count_of(&load(store, id, client).await?)),
@@ -375,14 +420,16 @@ impl User {
 }
 
 /// A request that may fail, and in that case must fail well and in time.
-async fn send(browser: &mut Browser, path: &str, client: &Client) -> Option<Answer> {
+async fn send(browsers: &mut [Browser; 2], path: &str, client: &Client) -> Option<Answer> {
     let began = Instant::now();
+    let haste = client.haste();
+    let browser = &mut browsers[haste];
     let answer = match path.starts_with("/count") {
         true => browser.post(path).await,
         false => browser.get(path).await,
     };
     // For the load and for the write.
-    client.took(began, 2 * TIMEOUT, &answer);
+    client.took(began, 2 * LIMITS[haste], &answer);
     assert_eq!(answer.set_cookies(), [""; 0], "{path}: {answer:?}");
     match answer.status.as_u16() {
         200 => Some(answer),
@@ -396,8 +443,9 @@ async fn send(browser: &mut Browser, path: &str, client: &Client) -> Option<Answ
 
 async fn load(store: &RedisStore, id: &RecordId, client: &Client) -> Option<Record> {
     let began = Instant::now();
-    let loaded = store.load(id).await;
-    client.took(began, TIMEOUT, &loaded);
+    let limit = LIMITS[client.haste()];
+    let loaded = store.clone().with_timeout(limit).load(id).await;
+    client.took(began, limit, &loaded);
     match loaded {
         Ok(loaded) => Some(loaded.expect("the session is gone")),
         Err(error) => {
@@ -419,8 +467,8 @@ fn with_count(record: Record, count: u64) -> Record {
     }
 }
 
-/// Of the layer, and of the store.
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// Of the layer, and of the store: for those who wait for long, and for those in a hurry.
+const LIMITS: [Duration; 2] = [Duration::from_secs(20), Duration::from_secs(2)];
 
 /// Between two counts, so that the servers have time for each other.
 const THINKS: Duration = Duration::from_millis(10);

@@ -1,14 +1,12 @@
 //! Servers that have forgotten scripts or sessions, or whose memory is full.
 
-use tower_keep::{
-    Created, Rotated, SessionLayer, SessionStore, StoreErrorKind, Updated, UserSessions,
-};
+use tower_keep::{Created, Rotated, SessionStore, StoreErrorKind, Updated, UserSessions};
 use tower_keep_servers::Server;
 
 use crate::{
     redis_places::{Place, Which, id_of, on_each_topology, order},
     sql_places::{HOUR, new_id, next, now, record},
-    support::{Browser, app},
+    support::{Browser, app, layer_over},
 };
 
 on_each_topology!(
@@ -49,7 +47,7 @@ async fn all_operations_go_on_when_the_server_has_forgotten_all_scripts(which: W
     forget().await;
     assert!(!store.delete(&other).await.unwrap());
 
-    let mut browser = Browser::new(&app(SessionLayer::new(store)));
+    let mut browser = Browser::new(&app(layer_over(store)));
     for path in ["/put/a/b", "/login/ada", "/count/n", "/cycle", "/logout"] {
         forget().await;
         browser.post(path).await.assert_ok();
@@ -59,7 +57,7 @@ async fn all_operations_go_on_when_the_server_has_forgotten_all_scripts(which: W
 
 async fn sessions_flushed_by_the_server_are_anonymous_and_new_ones_work(which: Which) {
     let place = Place::own(which).await;
-    let app = app(SessionLayer::new(place.store()));
+    let app = app(layer_over(place.store()));
     for lost in ["/dump", "/put/cart/new", "/login/bob", "/cycle", "/logout"] {
         let mut browser = Browser::new(&app);
         browser.post("/login/ada").await.assert_ok();
@@ -91,7 +89,7 @@ async fn sessions_flushed_by_the_server_are_anonymous_and_new_ones_work(which: W
 async fn a_full_memory_refuses_changes_and_serves_reads_and_logouts(which: Which) {
     let place = Place::own(which).await;
     let store = place.store();
-    let app = app(SessionLayer::new(store.clone()));
+    let app = app(layer_over(store.clone()));
     let set = async |servers: &[Server], bytes| {
         for server in servers {
             order(server, &["CONFIG", "SET", "maxmemory", bytes]).await;

@@ -1,20 +1,20 @@
 //! Slots that move from one node of a cluster to another while their sessions are used.
 
-use tower_keep::{Created, RedisStore, Rotated, SessionLayer, SessionStore, Updated, UserSessions};
+use tower_keep::{Created, Rotated, SessionStore, Updated, UserSessions};
 use tower_keep_servers::Cluster;
 
 use super::load::Load;
 use crate::{
-    redis_places::{id_of, session_key},
+    redis_places::{id_of, patient, session_key},
     sql_places::{HOUR, new_id, next, now, record},
-    support::{Browser, app},
+    support::{Browser, app, layer_over},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_in_a_slot_that_moves_see_no_error_and_lose_no_update() {
     const COUNTS: u64 = 10;
     let cluster = Cluster::start().await;
-    let store = RedisStore::open(&cluster.url()).unwrap();
+    let store = patient(&cluster.url());
     let load = Load::start(&store, 4, 2).await;
     assert_eq!(load.next_round().await, 0);
     for client in load.clients() {
@@ -38,7 +38,7 @@ async fn sessions_in_a_slot_that_moves_see_no_error_and_lose_no_update() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_operation_works_on_a_session_whose_slot_is_between_two_nodes() {
     let cluster = Cluster::start().await;
-    let store = RedisStore::open(&cluster.url()).unwrap();
+    let store = patient(&cluster.url());
     let first = record(now(), HOUR, Some("ada"));
     let user = first.user.clone().unwrap();
     let (id, other) = (new_id(), new_id());
@@ -77,7 +77,7 @@ async fn every_operation_works_on_a_session_whose_slot_is_between_two_nodes() {
     assert_eq!(store.delete_all_of(&user, None).await.unwrap(), []);
 
     // Through the application, and with scripts that the node has forgotten.
-    let mut browser = Browser::new(&app(SessionLayer::new(store)));
+    let mut browser = Browser::new(&app(layer_over(store)));
     browser.post("/login/eve").await.assert_ok();
     let key = session_key("tower-keep", &id_of(&browser));
     let slot = cluster.slot_of(key.as_bytes()).await;

@@ -45,4 +45,4 @@ where
 }
 
 /// What a machine may be late that does a lot of other things.
-const CUSHION: Duration = Duration::from_secs(5);
+const CUSHION: Duration = Duration::from_secs(10);

@@ -1,13 +1,17 @@
 //! Servers that are there and do not do it now.
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
+use tokio::time::timeout;
 use tower_keep::{Created, Record, RecordId, RedisStore, SessionStore, Updated};
 use tower_keep_servers::{Kind, Server};
 
 use super::{in_time, recovers};
 use crate::{
-    redis_places::{eventually, order},
+    redis_places::{connect, eventually, order, patient},
     sql_places::{HOUR, new_id, next, now, record},
 };
 
@@ -15,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_millis(400);
 
 struct Scene {
     server: Server,
-    /// Waits as long as a store does by default.
+    /// Waits as long as it takes.
     patient: RedisStore,
     store: RedisStore,
     id: RecordId,
@@ -25,7 +29,7 @@ struct Scene {
 impl Scene {
     async fn new(arguments: &[&str]) -> Self {
         let server = Server::start_with(Kind::Redis, arguments).await;
-        let patient = RedisStore::open(&server.url()).unwrap();
+        let patient = patient(&server.url());
         let (id, first) = (new_id(), record(now(), HOUR, None));
         assert_eq!(patient.create(&id, &first).await.unwrap(), Created::Done);
         let store = patient.clone().with_timeout(TIMEOUT);
@@ -71,7 +75,7 @@ impl Scene {
             updated.await.ok()
         });
         assert_eq!(updated.await, Updated::Done);
-        assert!(self.store.delete(&self.id).await.unwrap());
+        assert!(self.patient.delete(&self.id).await.unwrap());
     }
 }
 
@@ -104,9 +108,8 @@ async fn a_primary_without_the_replicas_it_needs_refuses_writes_and_answers_read
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_busy_with_a_script_of_another_is_waited_for_and_given_up_in_time() {
     let scene = Scene::new(&["--busy-reply-threshold", "50"]).await;
-    let other = redis::Client::open(scene.server.url()).unwrap();
+    let mut connection = connect(&scene.server).await;
     let busy = tokio::spawn(async move {
-        let mut connection = other.get_multiplexed_async_connection().await.unwrap();
         let mut command = redis::cmd("EVAL");
         command.arg("while true do end").arg(0);
         command.query_async::<()>(&mut connection).await
@@ -132,22 +135,22 @@ async fn a_server_that_loads_its_data_is_waited_for() {
     let arguments = [
         "--enable-debug-command",
         "yes",
+        // After each key it looks at what it is asked.
+        "--rdbcompression",
+        "no",
         "--loading-process-events-interval-bytes",
         "1024",
     ];
     let scene = Scene::new(&arguments).await;
-    let store = scene
-        .store
-        .clone()
-        .with_timeout(super::super::redis_places::PATIENCE);
     let fill = "for i = 1, 300 do redis.call('SET', 'other:' .. i, string.rep('x', 2000)) end";
     order(&scene.server, &["EVAL", fill, "0"]).await;
-    // 300 keys of 3 milliseconds each.
-    order(&scene.server, &["CONFIG", "SET", "key-load-delay", "3000"]).await;
-    let port = scene.server.port();
+    let delay = async |micros: &str| {
+        order(&scene.server, &["CONFIG", "SET", "key-load-delay", micros]).await;
+    };
+    // 300 keys of a tenth of a second each.
+    delay("100000").await;
+    let mut connection = connect(&scene.server).await;
     let reload = tokio::spawn(async move {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         let mut command = redis::cmd("DEBUG");
         command.arg("RELOAD");
         command.query_async::<()>(&mut connection).await
@@ -161,8 +164,11 @@ async fn a_server_that_loads_its_data_is_waited_for() {
     })
     .await;
     assert!(!reload.is_finished(), "it was seen while it loads");
-    let found = store.load(&scene.id).await.unwrap();
-    assert_eq!(found.as_ref(), Some(&scene.first));
+    let mut found = pin!(scene.patient.load(&scene.id));
+    let early = timeout(Duration::from_millis(200), found.as_mut()).await;
+    assert!(early.is_err(), "it is waited for");
+    delay("0").await;
+    assert_eq!(found.await.unwrap().as_ref(), Some(&scene.first));
     reload.await.unwrap().ok();
     scene.writes_go_on("data loaded").await;
 }

@@ -5,6 +5,7 @@
 mod cuts;
 mod modes;
 mod outages;
+mod patient;
 mod pool_of_one;
 mod sqlite;
 
@@ -64,6 +65,12 @@ impl Pool {
         test_before_acquire: true,
         acquire_timeout: Duration::from_secs(1),
     };
+
+    /// The same for what has to succeed.
+    const PATIENT: Self = Self {
+        acquire_timeout: PATIENCE,
+        ..Self::ADVISED
+    };
 }
 
 /// What each of the stores can do.
@@ -86,40 +93,61 @@ struct Size {
 }
 
 impl Opened {
+    /// Makes the table, too.
     async fn new(kind: Kind, url: &str, table: &TableName, pool: Pool) -> Self {
         if kind == Kind::Postgres {
-            let pool = PgPoolOptions::new()
-                .max_connections(pool.connections)
-                .test_before_acquire(pool.test_before_acquire)
-                .acquire_timeout(pool.acquire_timeout)
-                .connect_lazy(url)
-                .unwrap();
-            let store = PostgresStore::new(pool.clone()).with_table(table.clone());
+            let (store, opened) = Self::postgres(url, table, pool);
             store.migrate().await.unwrap();
-            Self {
-                store: Arc::new(store),
-                size: Arc::new(move || Size {
-                    connections: pool.size(),
-                    idle: pool.num_idle(),
-                }),
-            }
+            opened
         } else {
-            let pool = MySqlPoolOptions::new()
-                .max_connections(pool.connections)
-                .test_before_acquire(pool.test_before_acquire)
-                .acquire_timeout(pool.acquire_timeout)
-                .connect_lazy(url)
-                .unwrap();
-            let store = MySqlStore::new(pool.clone()).with_table(table.clone());
+            let (store, opened) = Self::mariadb(url, table, pool);
             store.migrate().await.unwrap();
-            Self {
-                store: Arc::new(store),
-                size: Arc::new(move || Size {
-                    connections: pool.size(),
-                    idle: pool.num_idle(),
-                }),
-            }
+            opened
         }
+    }
+
+    /// Where the table is already. Does not connect.
+    fn lazy(kind: Kind, url: &str, table: &TableName, pool: Pool) -> Self {
+        match kind == Kind::Postgres {
+            true => Self::postgres(url, table, pool).1,
+            false => Self::mariadb(url, table, pool).1,
+        }
+    }
+
+    fn postgres(url: &str, table: &TableName, pool: Pool) -> (PostgresStore, Self) {
+        let pool = PgPoolOptions::new()
+            .max_connections(pool.connections)
+            .test_before_acquire(pool.test_before_acquire)
+            .acquire_timeout(pool.acquire_timeout)
+            .connect_lazy(url)
+            .unwrap();
+        let store = PostgresStore::new(pool.clone()).with_table(table.clone());
+        let opened = Self {
+            store: Arc::new(store.clone()),
+            size: Arc::new(move || Size {
+                connections: pool.size(),
+                idle: pool.num_idle(),
+            }),
+        };
+        (store, opened)
+    }
+
+    fn mariadb(url: &str, table: &TableName, pool: Pool) -> (MySqlStore, Self) {
+        let pool = MySqlPoolOptions::new()
+            .max_connections(pool.connections)
+            .test_before_acquire(pool.test_before_acquire)
+            .acquire_timeout(pool.acquire_timeout)
+            .connect_lazy(url)
+            .unwrap();
+        let store = MySqlStore::new(pool.clone()).with_table(table.clone());
+        let opened = Self {
+            store: Arc::new(store.clone()),
+            size: Arc::new(move || Size {
+                connections: pool.size(),
+                idle: pool.num_idle(),
+            }),
+        };
+        (store, opened)
     }
 
     /// How many live sessions there are.

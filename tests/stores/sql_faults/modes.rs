@@ -12,6 +12,7 @@ use tower_keep::{
 };
 use tower_keep_servers::{Kind, Server};
 
+use super::patient::{Patient, patiently};
 use crate::support::new_table;
 
 /// A store in a table of its own, each of whose connections begins with that statement.
@@ -47,10 +48,10 @@ mod mariadb_with_an_empty_sql_mode {
 
     const MODE: &str = "SET SESSION sql_mode = ''";
 
-    conformance_tests!(mariadb(MODE).await);
-    user_sessions_tests!(mariadb(MODE).await);
-    delete_expired_tests!(mariadb(MODE).await);
-    scan_sessions_tests!(mariadb(MODE).await);
+    conformance_tests!(Patient(mariadb(MODE).await));
+    user_sessions_tests!(Patient(mariadb(MODE).await));
+    delete_expired_tests!(Patient(mariadb(MODE).await));
+    scan_sessions_tests!(Patient(mariadb(MODE).await));
 
     #[tokio::test]
     async fn the_mode_is_empty() {
@@ -72,8 +73,8 @@ mod mariadb_read_committed {
 
     const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
-    conformance_tests!(mariadb(ISOLATION).await);
-    user_sessions_tests!(mariadb(ISOLATION).await);
+    conformance_tests!(Patient(mariadb(ISOLATION).await));
+    user_sessions_tests!(Patient(mariadb(ISOLATION).await));
 }
 
 mod mariadb_serializable {
@@ -102,8 +103,8 @@ mod mariadb_serializable {
 
     const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE";
 
-    conformance_tests!(mariadb(ISOLATION).await);
-    user_sessions_tests!(mariadb(ISOLATION).await);
+    conformance_tests!(Patient(mariadb(ISOLATION).await));
+    user_sessions_tests!(Patient(mariadb(ISOLATION).await));
 }
 
 mod postgres_repeatable_read {
@@ -119,7 +120,7 @@ mod postgres_repeatable_read {
                 let table = table.clone();
                 nodes.spawn(async move {
                     let store = postgres("repeatable read").await.with_table(table);
-                    store.migrate().await
+                    patiently(|| store.migrate()).await
                 });
             }
             for migrated in nodes.join_all().await {
@@ -128,8 +129,8 @@ mod postgres_repeatable_read {
         }
     }
 
-    conformance_tests!(postgres("repeatable read").await);
-    user_sessions_tests!(postgres("repeatable read").await);
+    conformance_tests!(Patient(postgres("repeatable read").await));
+    user_sessions_tests!(Patient(postgres("repeatable read").await));
 }
 
 /// As it does on a restart in good order, or to those that idle for too long.
@@ -162,8 +163,8 @@ async fn postgres_that_has_ended_idle_connections_fails_no_load() {
 mod postgres_serializable {
     use super::*;
 
-    conformance_tests!(postgres("serializable").await);
-    user_sessions_tests!(postgres("serializable").await);
-    delete_expired_tests!(postgres("serializable").await);
-    scan_sessions_tests!(postgres("serializable").await);
+    conformance_tests!(Patient(postgres("serializable").await));
+    user_sessions_tests!(Patient(postgres("serializable").await));
+    delete_expired_tests!(Patient(postgres("serializable").await));
+    scan_sessions_tests!(Patient(postgres("serializable").await));
 }
