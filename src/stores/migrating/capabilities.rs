@@ -2,7 +2,7 @@
 //!
 //! The old store is always asked first: what moves meanwhile is then found in the new one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use async_trait::async_trait;
 
@@ -13,38 +13,33 @@ use super::{
 use crate::{
     error::{StoreError, StoreErrorKind},
     id::RecordId,
-    record::{Record, Version},
-    store::{Cursor, DeleteExpired, Page, ScanSessions, StoredSession, Updated, UserSessions},
+    record::Record,
+    store::{
+        Cursor, DeleteExpired, Page, ScanSessions, SessionStore, StoredSession, Updated,
+        UserSessions,
+    },
     user::UserId,
 };
 
 #[async_trait]
 impl<New: UserSessions, Old: UserSessions> UserSessions for MigratingStore<New, Old> {
     async fn sessions_of(&self, user: &UserId) -> Result<Vec<StoredSession>, StoreError> {
-        let mut live = BTreeMap::new();
-        let (mut left, mut moving) = (BTreeMap::new(), BTreeMap::new());
-        for StoredSession { id, record } in self.old.sessions_of(user).await? {
-            match Place::of(record) {
-                Place::Here(record) => drop(live.insert(id, record)),
-                Place::Left { copy, .. } => drop(left.insert(id, copy)),
-                Place::Moving { copy, session } => drop(moving.insert(id, (copy.token, session))),
+        let (mut live, mut in_transit) = (BTreeMap::new(), BTreeSet::new());
+        for store in [&self.old as &dyn UserSessions, &self.new] {
+            for StoredSession { id, record } in store.sessions_of(user).await? {
+                match Place::of(record) {
+                    Place::Here(record) => drop(live.insert(id, record)),
+                    Place::Moving { .. } => drop(in_transit.insert(id)),
+                    Place::Left { .. } => {}
+                }
             }
         }
-        for StoredSession { id, record } in self.new.sessions_of(user).await? {
-            match Place::of(record) {
-                Place::Here(record) => drop(live.insert(id, record)),
-                Place::Moving { copy, session } if left.get(&id) == Some(&copy.token) => {
-                    live.insert(id, session);
-                }
-                // A move in the other direction that nobody has brought to its end.
-                Place::Left { copy, .. } => {
-                    if let Some((of, session)) = moving.remove(&id)
-                        && of == copy
-                    {
-                        live.insert(id, session);
-                    }
-                }
-                Place::Moving { .. } => {}
+        for id in in_transit {
+            if let Entry::Vacant(entry) = live.entry(id)
+                && let Some((_, session)) = self.in_transit(&id).await?
+                && session.user.as_ref() == Some(user)
+            {
+                entry.insert(session);
             }
         }
         let session = |(id, record)| StoredSession { id, record };
@@ -151,19 +146,7 @@ impl<New: ScanSessions, Old: ScanSessions> ScanSessions for MigratingStore<New, 
 impl<New: ScanSessions, Old: ScanSessions> MigratingStore<New, Old> {
     async fn scan_old(&self, after: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
         let page = self.old.scan(after, limit).await?;
-        let mut sessions = Vec::with_capacity(page.sessions.len());
-        for StoredSession { id, record } in page.sessions {
-            let live = match Place::of(record) {
-                Place::Here(record) => Some(record),
-                // A move in the other direction that nobody has brought to its end.
-                Place::Moving { copy, session } => match self.new.load(&id).await?.map(Place::of) {
-                    Some(Place::Left { copy: of, .. }) if of == copy.token => Some(session),
-                    _ => None,
-                },
-                Place::Left { .. } => None,
-            };
-            sessions.extend(live.map(|record| StoredSession { id, record }));
-        }
+        let sessions = self.listed(page.sessions, Side::Old).await?;
         let next = page
             .next
             .map_or_else(|| vec![AT_NEW], |next| cursor(IN_OLD, &next));
@@ -175,42 +158,87 @@ impl<New: ScanSessions, Old: ScanSessions> MigratingStore<New, Old> {
 
     async fn scan_new(&self, after: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
         let page = self.new.scan(after, limit).await?;
-        let mut sessions = Vec::with_capacity(page.sessions.len());
-        for StoredSession { id, record } in page.sessions {
-            let live = match Place::of(record) {
-                Place::Here(record) => Some(record),
-                Place::Moving { copy, session } => self.left_behind(&id, copy, session).await?,
-                Place::Left { .. } => None,
-            };
-            sessions.extend(live.map(|record| StoredSession { id, record }));
-        }
+        let sessions = self.listed(page.sessions, Side::New).await?;
         let next = page
             .next
             .map(|next| Cursor::from_bytes(cursor(IN_NEW, &next)));
         Ok(Page { sessions, next })
     }
 
-    /// The session that a copy is to become, if it was not ended.
-    async fn left_behind(
+    /// Those of one store that are sessions, each in the list of one store alone.
+    async fn listed(
         &self,
-        id: &RecordId,
-        copy: Version,
-        session: Record,
-    ) -> Result<Option<Record>, StoreError> {
-        let before = self.old.load(id).await?.map(Place::of);
-        Ok(match before {
-            Some(Place::Here(session)) => Some(session),
-            Some(Place::Left { copy: of, .. }) if of == copy.token => Some(session),
-            Some(Place::Left { .. } | Place::Moving { .. }) | None => {
-                // It may have become it since.
-                let there = self.new.load(id).await?.map(Place::of);
-                match there {
-                    Some(Place::Here(session)) => Some(session),
-                    Some(Place::Left { .. } | Place::Moving { .. }) | None => None,
-                }
-            }
-        })
+        page: Vec<StoredSession>,
+        side: Side,
+    ) -> Result<Vec<StoredSession>, StoreError> {
+        let mut sessions = Vec::with_capacity(page.len());
+        for StoredSession { id, record } in page {
+            let live = match Place::of(record) {
+                Place::Here(record) => Some(record),
+                Place::Moving { .. } => match self.in_transit(&id).await? {
+                    Some((at, session)) if at == side => Some(session),
+                    Some(_) | None => None,
+                },
+                Place::Left { .. } => None,
+            };
+            sessions.extend(live.map(|record| StoredSession { id, record }));
+        }
+        Ok(sessions)
     }
+}
+
+impl<New: SessionStore, Old: SessionStore> MigratingStore<New, Old> {
+    /// The session of which a store has a copy, and where it is, if it was not ended. One that can not be read is left out, as
+    /// stores leave it out of their lists.
+    async fn in_transit(&self, id: &RecordId) -> Result<Option<(Side, Record)>, StoreError> {
+        match self.whereabouts(id).await {
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+                tracing::error!(
+                    record = ?id,
+                    error = &error as &dyn std::error::Error,
+                    "a session is left out of a list"
+                );
+                Ok(None)
+            }
+            found => found,
+        }
+    }
+
+    /// What is in the new store while that is in the old one; nothing is brought to its end.
+    async fn whereabouts(&self, id: &RecordId) -> Result<Option<(Side, Record)>, StoreError> {
+        let mut before = self.old.load(id).await?;
+        for _ in 0..super::ATTEMPTS_MAX {
+            let there = self.new.load(id).await?;
+            let after = self.old.load(id).await?;
+            if before == after {
+                return Ok(match (there.map(Place::of), before.map(Place::of)) {
+                    (Some(Place::Here(session)), _) => Some((Side::New, session)),
+                    (_, Some(Place::Here(session))) => Some((Side::Old, session)),
+                    (Some(Place::Moving { copy, session }), Some(Place::Left { copy: of, .. }))
+                        if of == copy.token =>
+                    {
+                        Some((Side::New, session))
+                    }
+                    // A move in the other direction that nobody has brought to its end.
+                    (Some(Place::Left { copy: of, .. }), Some(Place::Moving { copy, session }))
+                        if of == copy.token =>
+                    {
+                        Some((Side::Old, session))
+                    }
+                    _ => None,
+                });
+            }
+            before = after;
+        }
+        Err(super::contended())
+    }
+}
+
+/// One of the two stores.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Old,
+    New,
 }
 
 fn cursor(store: u8, inner: &Cursor) -> Vec<u8> {
