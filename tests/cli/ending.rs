@@ -39,6 +39,14 @@ async fn revoke_ends_the_sessions_of_a_user_but_one(kind: &str) {
     let looked = tower_keep(&format!("{revoke} --dry-run")).await;
     assert_eq!(looked.stdout(), "would end: 2\n");
     assert_eq!(place.all().await.len(), 3);
+    // One of somebody else, and none at all.
+    for wrong in ['3', '9'] {
+        for words in ["--yes", "--dry-run"] {
+            let kept = tower_keep(&format!("{revoke} --keep {} {words}", id(wrong))).await;
+            assert_eq!(kept.code, Some(2), "{kept}");
+            assert_eq!(place.all().await.len(), 3);
+        }
+    }
     let done = tower_keep(&format!("{revoke} --keep {} --yes", id('2'))).await;
     assert_eq!(done.stdout(), "ended: 1\n");
     let left: Vec<_> = place.all().await.into_keys().collect();
@@ -47,6 +55,8 @@ async fn revoke_ends_the_sessions_of_a_user_but_one(kind: &str) {
     assert_eq!(rest.stdout(), "ended: 1\n");
     let none = tower_keep(&format!("{revoke} --yes")).await;
     assert_eq!(none.code, Some(1), "{none}");
+    let unconfirmed = tower_keep(&revoke).await;
+    assert_eq!(unconfirmed.code, Some(2), "{unconfirmed}");
 }
 
 async fn revoke_ends_all(kind: &str) {

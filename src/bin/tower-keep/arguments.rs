@@ -178,7 +178,7 @@ pub(crate) struct Revoke {
     pub(crate) store: Store,
     #[command(flatten)]
     pub(crate) which: Which,
-    /// With --user: the session to keep
+    /// With --user: the session to keep, one of that user
     #[arg(long, value_name = "ID", conflicts_with_all = ["id", "all"])]
     pub(crate) keep: Option<RecordId>,
     /// Count what would be ended, and end nothing

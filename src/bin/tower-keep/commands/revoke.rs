@@ -57,16 +57,23 @@ async fn of_user(arguments: &Revoke, store: &OpenStore, user: &UserId) -> anyhow
     let users = users_of(store)?;
     let keep = arguments.keep.as_ref();
     let present = users.sessions_of(user).await?;
+    if let Some(keep) = keep
+        && !present.iter().any(|session| session.id == *keep)
+    {
+        let no_such = format!("the session to keep is none of the user {user}; nothing was ended");
+        return Err(Refusal::Usage(no_such).into());
+    }
     let to_end = present.iter().filter(|session| Some(&session.id) != keep);
     let to_end = to_end.count() as u64;
     if arguments.dry_run {
         return Ok(to_end);
     }
-    if to_end > 0 {
-        let question = format!("End {to_end} sessions of the user {user}?");
-        confirm(question, arguments.yes).await?;
-    }
     // Also if none was found: what can not be read is ended too.
+    let question = match to_end {
+        0 => format!("End the sessions of the user {user} that can not be read?"),
+        _ => format!("End {to_end} sessions of the user {user}?"),
+    };
+    confirm(question, arguments.yes).await?;
     Ok(users.delete_all_of(user, keep).await?.len() as u64)
 }
 
@@ -104,10 +111,12 @@ async fn all(arguments: &Revoke, store: &OpenStore, interrupt: &Interrupt) -> an
         )
         .await?;
         if old_ones == 0 {
-            break;
+            return Ok(ended);
         }
     }
-    Ok(ended)
+    let left =
+        format!("ended: {ended}, and there are still sessions that began before; run it again");
+    Err(Refusal::No(left).into())
 }
 
 async fn each_page(

@@ -12,6 +12,7 @@ use crate::{
     interrupt::Interrupt,
     output,
     progress::Progress,
+    warnings,
 };
 
 pub(super) async fn run(
@@ -54,5 +55,9 @@ pub(super) async fn run(
     let place = place.as_ref().filter(|_| has_places);
     stopped.map_err(|error: anyhow::Error| error.context(how_to_go_on(place)))?;
     printed?;
-    Ok(if failed == 0 { Exit::Done } else { Exit::No })
+    // What was left out is still where it was.
+    Ok(match failed > 0 || warnings::were_shown() {
+        true => Exit::No,
+        false => Exit::Done,
+    })
 }
