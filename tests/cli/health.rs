@@ -1,9 +1,9 @@
 //! `doctor`.
 
 use expect_test::expect;
-use tower_keep_servers::{Kind, Server};
+use tower_keep_servers::{Cluster, Kind, Server};
 
-use super::{place::Place, program::tower_keep};
+use super::{place::Place, program::tower_keep, sessions::three};
 
 on_each_store!(doctor_finds_a_good_store_good_and_leaves_nothing_there);
 
@@ -19,12 +19,18 @@ async fn doctor_finds_a_good_store_good_and_leaves_nothing_there(kind: &str) {
     };
     assert_eq!(result("answer").as_deref(), Some("ok"), "{report}");
     assert_eq!(result("round trip").as_deref(), Some("ok"), "{report}");
-    let has_clock = matches!(kind, "postgres" | "mysql" | "redis");
-    assert_eq!(
-        result("clock").as_deref(),
-        has_clock.then_some("ok"),
-        "{report}"
-    );
+    let is_redis = kind.starts_with("redis");
+    for (check, is_made) in [
+        ("clock", is_redis || matches!(kind, "postgres" | "mysql")),
+        ("memory", is_redis),
+        ("expiry", is_redis),
+    ] {
+        assert_eq!(
+            result(check).as_deref(),
+            is_made.then_some("ok"),
+            "{check}: {report}"
+        );
+    }
     assert_eq!(place.all().await.len(), 0);
 }
 
@@ -62,6 +68,7 @@ async fn doctor_warns_of_a_redis_that_is_set_up_as_a_cache() {
         ok    round trip  a session can be made, found, changed and ended
         warn  memory      with maxmemory-policy volatile-lru a full server ends sessions, and forgets which are a user's: set noeviction, and room enough
         warn  durability  a crash loses what has changed since the last snapshot, or all: set appendonly yes
+        ok    expiry      the keys that were looked at all have a time to live
         ok    clock       the server's clock goes with this one
 
         exit code 0"#]].assert_eq(&ran.to_string());
@@ -75,8 +82,51 @@ async fn doctor_warns_of_a_redis_that_is_set_up_as_a_cache() {
         ok  round trip  a session can be made, found, changed and ended
         ok  memory      sessions are not dropped when it is full
         ok  durability  there is an append-only file
+        ok  expiry      the keys that were looked at all have a time to live
         ok  clock       the server's clock goes with this one
 
         exit code 0"#]]
     .assert_eq(&ran.to_string());
+}
+
+#[tokio::test]
+async fn doctor_tells_of_sessions_that_stay_for_ever() {
+    let place = Place::new("redis").await;
+    place.put(&three()).await;
+    let server = Server::shared(Kind::Redis).await;
+    let (_, prefix) = place.url.split_once('#').unwrap();
+    let key = format!("{prefix}:session:not-of-this-program");
+    let set = server.redis_command(&["SET", &key, "x"]).await;
+    assert_eq!(set.unwrap(), "OK");
+    let ran = tower_keep(&format!("doctor --json --store {}", place.url)).await;
+    let report = ran.json();
+    let checks = report["checks"].as_array().unwrap();
+    let found = checks.iter().find(|check| check["check"] == "expiry");
+    let found = found.unwrap();
+    assert_eq!(found["result"], "warn", "{report}");
+    let text = found["text"].as_str().unwrap();
+    assert!(text.contains(" 1 have no time to live"), "{text}");
+}
+
+#[tokio::test]
+async fn doctor_says_which_servers_of_a_cluster_are_to_be_mended() {
+    let cluster = Cluster::start().await;
+    let bad = &cluster.servers()[1];
+    let words = ["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"];
+    assert_eq!(bad.redis_command(&words).await.unwrap(), "OK");
+    let ran = tower_keep(&format!("doctor --json --store {}", cluster.url())).await;
+    let report = ran.json();
+    let checks = report["checks"].as_array().unwrap();
+    let memory: Vec<&str> = checks
+        .iter()
+        .filter(|check| check["check"] == "memory" && check["result"] == "warn")
+        .map(|check| check["text"].as_str().unwrap())
+        .collect();
+    let name = format!("127.0.0.1:{}: ", bad.port());
+    assert!(
+        matches!(*memory, [one] if one.starts_with(&name)),
+        "{report}"
+    );
+    let clocks = checks.iter().filter(|check| check["check"] == "clock");
+    assert_eq!(clocks.count(), 1, "{report}");
 }

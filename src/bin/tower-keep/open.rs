@@ -115,6 +115,6 @@ fn is_away(error: &anyhow::Error) -> bool {
 const NOBODYS: RecordId = RecordId::from_bytes([0; RecordId::LEN]);
 
 /// For a far server that is busy; one that is down has refused long before.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const SILENT: &str = "the store did not answer within 10 seconds";

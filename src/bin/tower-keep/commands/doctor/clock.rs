@@ -2,15 +2,22 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::timeout;
+
 use super::finding::Finding;
+use crate::open::CONNECT_TIMEOUT;
 
 /// Compares what a server answers, in milliseconds since 1970, with the time at which it was asked.
 pub(super) async fn compare<E>(asked: impl Future<Output = Result<i64, E>>) -> Finding {
     let before = millis();
-    let Ok(there) = asked.await else {
-        return Finding::warn(CHECK, "the server does not tell its time");
+    let Ok(Ok(there)) = timeout(CONNECT_TIMEOUT, asked).await else {
+        return untold();
     };
     judge(before, there, millis())
+}
+
+pub(super) fn untold() -> Finding {
+    Finding::warn(CHECK, "the server does not tell its time")
 }
 
 fn judge(before: i64, there: i64, after: i64) -> Finding {

@@ -52,11 +52,11 @@ async fn examine(store: &OpenStore, url: &str) -> Vec<Finding> {
     }
     let mut findings = vec![Finding::ok("answer", "the store answers")];
     findings.push(probe::run(store).await);
-    // The name of a table, or what keys begin with, is nothing that the driver knows.
-    let url = url.rsplit_once('#').map_or(url, |(url, _)| url);
+    // The name of a table is nothing that the driver knows.
+    let server = url.split_once('#').map_or(url, |(server, _)| server);
     findings.extend(match store.kind() {
-        "postgres" => postgres::examine(url).await,
-        "mysql" => mysql::examine(url).await,
+        "postgres" => postgres::examine(server).await,
+        "mysql" => mysql::examine(server).await,
         "redis" => redis::examine(url).await,
         "memcached" => vec![Finding::warn(
             "durability",

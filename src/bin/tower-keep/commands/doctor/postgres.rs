@@ -2,13 +2,17 @@
 
 use sqlx::{Connection, PgConnection};
 
+use tokio::time::timeout;
+
 use super::{clock, finding::Finding};
+use crate::open::CONNECT_TIMEOUT;
 
 pub(super) async fn examine(url: &str) -> Vec<Finding> {
-    let time = async {
-        let mut connection = PgConnection::connect(url).await?;
-        sqlx::query_scalar(TIME).fetch_one(&mut connection).await
+    let connected = timeout(CONNECT_TIMEOUT, PgConnection::connect(url)).await;
+    let Ok(Ok(mut connection)) = connected else {
+        return vec![clock::untold()];
     };
+    let time = sqlx::query_scalar(TIME).fetch_one(&mut connection);
     vec![clock::compare::<sqlx::Error>(time).await]
 }
 

@@ -1,47 +1,122 @@
 //! What only Redis can be asked.
 
-use std::time::Duration;
+mod servers;
 
-use redis::{AsyncConnectionConfig, Client, RedisError, aio::MultiplexedConnection, cmd};
+use redis::{RedisResult, cmd, pipe};
 
+use self::servers::Server;
 use super::{clock, finding::Finding};
 
+/// Asks each server that keeps sessions.
 pub(super) async fn examine(url: &str) -> Vec<Finding> {
-    if url.contains("+cluster://") || url.contains("+sentinel://") {
-        let each = "ask each server by its own address for its memory, durability and clock";
-        return vec![Finding::warn("servers", each)];
-    }
+    let (url, prefix) = url.split_once('#').unwrap_or((url, "tower-keep"));
     // What the driver says of an error may quote.
-    let Ok((connection, info)) = ask(url).await else {
+    let Ok(servers) = servers::of(url).await else {
+        let silent = "a server does not answer, or says of no primary: see that each can be reached from here";
+        return vec![Finding::warn("servers", silent)];
+    };
+    let mut of_servers = Vec::with_capacity(servers.len());
+    for mut server in servers {
+        let findings = of_one(&mut server, prefix).await;
+        of_servers.push((server.name, findings));
+    }
+    merged(of_servers)
+}
+
+async fn of_one(server: &mut Server, prefix: &str) -> Vec<Finding> {
+    let Ok(info) = server.ask::<String>(&cmd("INFO")).await else {
         let untold = "the server does not answer INFO: allow it to this user";
         return vec![Finding::warn("memory", untold)];
     };
     vec![
         memory(&info),
         durability(&info),
-        clock::compare(time(connection)).await,
+        times_to_live(server, prefix).await,
+        clock::compare(time(server)).await,
     ]
 }
 
-async fn ask(url: &str) -> Result<(MultiplexedConnection, String), RedisError> {
-    let client = Client::open(url)?;
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(TIMEOUT))
-        .set_response_timeout(Some(TIMEOUT));
-    let mut connection = client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await?;
-    let info = cmd("INFO").query_async(&mut connection).await?;
-    Ok((connection, info))
+/// What all say is said once; what only some say, with their names.
+fn merged(of_servers: Vec<(String, Vec<Finding>)>) -> Vec<Finding> {
+    let count = of_servers.len();
+    let mut merged: Vec<(Finding, Vec<String>)> = Vec::new();
+    for (name, findings) in of_servers {
+        for finding in findings {
+            match merged.iter_mut().find(|(known, _)| *known == finding) {
+                Some((_, names)) => names.push(name.clone()),
+                None => merged.push((finding, vec![name.clone()])),
+            }
+        }
+    }
+    let say = |(finding, names): (Finding, Vec<String>)| match names.len() == count {
+        true => finding,
+        false => Finding {
+            text: format!("{}: {}", names.join(", "), finding.text),
+            ..finding
+        },
+    };
+    merged.into_iter().map(say).collect()
 }
 
-async fn time(mut connection: MultiplexedConnection) -> Result<i64, RedisError> {
-    let (seconds, micros): (i64, i64) = cmd("TIME").query_async(&mut connection).await?;
+async fn time(server: &mut Server) -> RedisResult<i64> {
+    let (seconds, micros): (i64, i64) = server.ask(&cmd("TIME")).await?;
     Ok(seconds * 1000 + micros / 1000)
 }
 
-/// As long as the store is waited for.
-const TIMEOUT: Duration = Duration::from_secs(10);
+async fn times_to_live(server: &mut Server, prefix: &str) -> Finding {
+    let check = "expiry";
+    match without_time_to_live(server, prefix).await {
+        Ok((0, _)) => Finding::ok(
+            check,
+            "the keys that were looked at all have a time to live",
+        ),
+        Ok((without, looked_at)) => {
+            let text = format!(
+                "of {looked_at} keys that were looked at {without} have no time to live and stay for ever: something else has written \
+                 them, or PERSIST was run; give them one with PEXPIRE"
+            );
+            Finding::warn(check, text)
+        }
+        Err(_) => Finding::warn(
+            check,
+            "the server does not answer SCAN and PTTL: allow them to this user",
+        ),
+    }
+}
+
+/// How many of some keys of the store have none, and how many were looked at.
+async fn without_time_to_live(server: &mut Server, prefix: &str) -> RedisResult<(usize, usize)> {
+    // What a prefix may be in an address means itself in a pattern.
+    let pattern = format!("{prefix}:*");
+    let (mut without, mut looked_at) = (0, 0);
+    let mut cursor = 0_u64;
+    for _ in 0..SCANS_MAX {
+        let mut scan = cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(&pattern);
+        let (next, keys): (u64, Vec<Vec<u8>>) = server.ask(scan.arg("COUNT").arg(1000)).await?;
+        let mut questions = pipe();
+        for key in &keys {
+            questions.cmd("PTTL").arg(key);
+        }
+        let times: Vec<i64> = server.ask_all(&questions).await?;
+        without += times
+            .iter()
+            .filter(|time| **time == NO_TIME_TO_LIVE)
+            .count();
+        looked_at += times.len();
+        cursor = next;
+        if cursor == 0 || looked_at >= KEYS_ENOUGH {
+            break;
+        }
+    }
+    Ok((without, looked_at))
+}
+
+/// In a server that is full of other keys.
+const SCANS_MAX: u32 = 100;
+const KEYS_ENOUGH: usize = 1000;
+/// What PTTL answers.
+const NO_TIME_TO_LIVE: i64 = -1;
 
 /// Every key of a session has a time to live, so those that begin with `volatile` drop sessions too.
 fn memory(info: &str) -> Finding {
