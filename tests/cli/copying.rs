@@ -5,7 +5,8 @@ use serde_json::json;
 use tower_keep::SessionStore;
 
 use super::{
-    place::{Place, patiently},
+    patiently::patiently,
+    place::Place,
     program::tower_keep,
     sessions::{many, three},
 };
@@ -77,7 +78,7 @@ async fn memcached_is_copied_to_and_not_from() {
     let copied = tower_keep(&format!("{copy} --verify --json")).await.json();
     assert_eq!(copied["created"], 50, "{copied}");
     for session in sessions {
-        let loaded = patiently(|| there.store.load(&session.id)).await;
+        let loaded = patiently(|| there.store.load(&session.id)).await.unwrap();
         assert_eq!(loaded, Some(session.record));
     }
     let back = format!("copy --from {} --to {}", there.url, start.url);

@@ -34,6 +34,8 @@ mod ending;
 mod health;
 mod million;
 mod mixed;
+#[path = "../support/patiently.rs"]
+mod patiently;
 mod place;
 mod program;
 mod reading;

@@ -63,7 +63,9 @@ async fn a_copy_of_a_million_that_is_killed_half_way_is_run_again() {
             .as_u64()
             .unwrap()
     };
-    while there().await < u64::from(count / 2) {}
+    while there().await < u64::from(count / 2) {
+        assert_eq!(running.try_wait().unwrap(), None, "it has ended");
+    }
     running.kill().await.unwrap();
     let before = there().await;
     assert!(before < u64::from(count), "it was done already");

@@ -5,7 +5,8 @@ use tokio::runtime::Builder;
 use tower_keep::{Record, SessionStore, Timestamp};
 
 use super::{
-    place::{Place, patiently},
+    patiently::patiently,
+    place::Place,
     program::tower_keep,
     sessions::{NEW_YEAR_2090, many, version},
 };
@@ -74,7 +75,9 @@ async fn check(states: &[Before], page: i32, kind: &str) {
     for (session, state) in sessions.iter_mut().zip(states) {
         session.record.version = version(5, 5);
         if let Some(there) = state.there(&session.record) {
-            let _created = patiently(|| to.store.create(&session.id, &there)).await;
+            let _created = patiently(|| to.store.create(&session.id, &there))
+                .await
+                .unwrap();
         }
     }
     from.put(&sessions).await;
@@ -85,7 +88,8 @@ async fn check(states: &[Before], page: i32, kind: &str) {
         assert_eq!(looked[count], copied[count], "{count}: {looked} {copied}");
     }
     for (session, state) in sessions.iter().zip(states) {
-        let there = patiently(|| to.store.load(&session.id)).await.unwrap();
+        let there = patiently(|| to.store.load(&session.id)).await;
+        let there = there.unwrap().unwrap();
         let expected = match state.is_left_as_it_is() {
             true => state.there(&session.record).unwrap(),
             false => session.record.clone(),

@@ -5,13 +5,13 @@ use std::{
     path::Path,
     process,
     sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use super::patiently::patiently;
 use tempfile::TempDir;
 use tower_keep::{
-    Created, Record, RecordId, ScanSessions, SessionStore, StoreError, StoreErrorKind,
-    StoredSession,
+    Created, Record, RecordId, ScanSessions, SessionStore, StoredSession,
     stores::{self, OpenStore},
 };
 use tower_keep_servers::{Cluster, Kind, Sentinels, Server};
@@ -28,7 +28,7 @@ impl Place {
     /// With its table, if it has one.
     pub async fn new(kind: &str) -> Self {
         let place = Self::without_table(kind).await;
-        patiently(|| place.store.migrate()).await;
+        patiently(|| place.store.migrate()).await.unwrap();
         place
     }
 
@@ -58,7 +58,7 @@ impl Place {
     pub async fn put(&self, sessions: impl IntoIterator<Item = &StoredSession>) {
         for session in sessions {
             let created = patiently(|| self.store.create(&session.id, &session.record)).await;
-            assert_eq!(created, Created::Done);
+            assert_eq!(created.unwrap(), Created::Done);
         }
     }
 
@@ -68,27 +68,12 @@ impl Place {
         let mut all = BTreeMap::new();
         let mut after = None;
         loop {
-            let page = patiently(|| scan.scan(after.as_ref(), 1000)).await;
+            let page = patiently(|| scan.scan(after.as_ref(), 1000)).await.unwrap();
             all.extend(page.sessions.into_iter().map(|one| (one.id, one.record)));
             after = page.next;
             if after.is_none() {
                 return all;
             }
-        }
-    }
-}
-
-/// Asks a store again that has given up: it waits for its server for less than two seconds.
-pub async fn patiently<T, F>(ask: impl Fn() -> F) -> T
-where
-    F: Future<Output = Result<T, StoreError>>,
-{
-    let started = Instant::now();
-    loop {
-        let asked = ask().await;
-        let away = |error: &StoreError| error.kind() == StoreErrorKind::Unavailable;
-        if !asked.as_ref().is_err_and(away) || started.elapsed() > PATIENCE {
-            return asked.unwrap();
         }
     }
 }

@@ -7,9 +7,8 @@ use axum::{
     middleware::{Next, from_fn},
 };
 use tokio::{task::JoinSet, time::sleep};
-use tower_keep::SessionStore;
 
-use crate::support::{Browser, TestStore, layer_over, router};
+use crate::support::{Browser, TestStore, layer_in_time, router};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_64_clients_that_write_a_key_each_every_last_value_stays() {
@@ -24,7 +23,7 @@ async fn of_64_clients_that_count_together_no_count_is_lost() {
 const CLIENTS: usize = 64;
 const REQUESTS: usize = 50;
 
-async fn own_keys(store: impl SessionStore) {
+async fn own_keys(store: TestStore) {
     let mut browser = hammer(store, |client, n| format!("/put/client-{client:02}/{n}")).await;
     let expected: Vec<String> = (0..CLIENTS)
         .map(|client| format!(r#""client-{client:02}":"{}""#, REQUESTS - 1))
@@ -36,7 +35,7 @@ async fn own_keys(store: impl SessionStore) {
     );
 }
 
-async fn one_counter(store: impl SessionStore) {
+async fn one_counter(store: TestStore) {
     let mut browser = hammer(store, |_, _| "/count/all".into()).await;
     assert_eq!(
         browser.get("/get/all").await.assert_ok().body,
@@ -44,8 +43,8 @@ async fn one_counter(store: impl SessionStore) {
     );
 }
 
-/// Every client sends its requests one after the other, all clients at once. Every answer is a 200.
-async fn hammer(store: impl SessionStore, path: fn(usize, usize) -> String) -> Browser {
+/// Every client sends its requests one after the other, all clients at once. Every answer is a 200, in time.
+async fn hammer(store: TestStore, path: fn(usize, usize) -> String) -> Browser {
     let app = router()
         .layer(from_fn(async |request: Request, next: Next| {
             let response = next.run(request).await;
@@ -53,7 +52,7 @@ async fn hammer(store: impl SessionStore, path: fn(usize, usize) -> String) -> B
             sleep(Duration::from_millis(2)).await;
             response
         }))
-        .layer(layer_over(store));
+        .layer(layer_in_time(store.clone(), store.is_in_memory()));
     let mut browser = Browser::new(&app);
     browser.post("/put/start/here").await.assert_ok();
     let mut clients = JoinSet::new();

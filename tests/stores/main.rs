@@ -38,6 +38,7 @@ mod mysql;
 #[cfg(unix)]
 mod near_processes;
 mod open;
+mod patient;
 mod postgres;
 #[cfg(unix)]
 mod postgres_near;

@@ -1,108 +1,43 @@
 //! Stores by their addresses.
 
-use std::{error::Error, time::Instant};
+use std::error::Error;
 
-use async_trait::async_trait;
-use tokio::task::yield_now;
 use tower_keep::{
-    Created, Record, RecordId, Rotated, SessionStore, StoreError, StoreErrorKind, Timestamp,
-    Updated, Version,
+    StoreErrorKind,
     stores::{OpenStore, open},
     testing::conformance_tests,
 };
-use tower_keep_servers::{Kind, Server};
+use tower_keep_servers::{Cluster, Kind, Sentinels, Server};
 
-use crate::support::{PATIENCE, new_table, temporary_folder};
-
-/// What a call answers, or one after it if the store had no time for it: it waits for less than a slow machine takes.
-macro_rules! patiently {
-    ($call:expr) => {{
-        let started = Instant::now();
-        loop {
-            let answer = $call.await;
-            if !is_late(&answer) || started.elapsed() > PATIENCE {
-                break answer;
-            }
-            yield_now().await;
-        }
-    }};
-}
-
-fn is_late<T>(answer: &Result<T, StoreError>) -> bool {
-    let error = answer.as_ref().err();
-    error.is_some_and(|error| error.kind() == StoreErrorKind::Unavailable)
-}
-
-/// A store whose calls are made patiently.
-#[derive(Debug)]
-struct Patient(OpenStore);
-
-#[async_trait]
-impl SessionStore for Patient {
-    async fn load(&self, id: &RecordId) -> Result<Option<Record>, StoreError> {
-        patiently!(self.0.load(id))
-    }
-
-    async fn create(&self, id: &RecordId, record: &Record) -> Result<Created, StoreError> {
-        patiently!(self.0.create(id, record))
-    }
-
-    async fn update(
-        &self,
-        id: &RecordId,
-        record: &Record,
-        expected: Version,
-    ) -> Result<Updated, StoreError> {
-        patiently!(self.0.update(id, record, expected))
-    }
-
-    async fn rotate(
-        &self,
-        old: &RecordId,
-        new: &RecordId,
-        record: &Record,
-        expected: Version,
-    ) -> Result<Rotated, StoreError> {
-        patiently!(self.0.rotate(old, new, record, expected))
-    }
-
-    async fn touch(
-        &self,
-        id: &RecordId,
-        expires_at: Timestamp,
-        expected: Version,
-    ) -> Result<bool, StoreError> {
-        patiently!(self.0.touch(id, expires_at, expected))
-    }
-
-    async fn delete(&self, id: &RecordId) -> Result<bool, StoreError> {
-        patiently!(self.0.delete(id))
-    }
-}
+use crate::{
+    patient::Patient,
+    support::{new_table, patiently, temporary_folder},
+};
 
 /// A table or a prefix of its own, on a server that the tests share.
-async fn on_server(kind: Kind) -> Patient {
-    let url = Server::shared(kind).await.url();
-    let store = open(&format!("{url}#{}", new_table())).await.unwrap();
-    patiently!(store.migrate()).unwrap();
+async fn at(server: &str) -> Patient<OpenStore> {
+    let store = open(&format!("{server}#{}", new_table())).await.unwrap();
+    patiently(|| store.migrate()).await.unwrap();
     Patient(store)
 }
 
 macro_rules! each_server {
-    ($($name:ident: $kind:expr,)*) => {
+    ($($name:ident: $server:expr,)*) => {
         $(mod $name {
             use super::*;
 
-            conformance_tests!(on_server($kind).await);
+            conformance_tests!(at(&$server.url()).await);
         })*
     };
 }
 
 each_server! {
-    postgres: Kind::Postgres,
-    mariadb: Kind::MariaDb,
-    redis: Kind::Redis,
-    memcached: Kind::Memcached,
+    postgres: Server::shared(Kind::Postgres).await,
+    mariadb: Server::shared(Kind::MariaDb).await,
+    redis_cluster: Cluster::shared().await,
+    redis_sentinel: Sentinels::shared().await,
+    redis: Server::shared(Kind::Redis).await,
+    memcached: Server::shared(Kind::Memcached).await,
 }
 
 mod memory {
@@ -116,7 +51,7 @@ mod sqlite_in_memory {
 
     conformance_tests!({
         let store = open("sqlite::memory:").await.unwrap();
-        patiently!(store.migrate()).unwrap();
+        patiently(|| store.migrate()).await.unwrap();
         Patient(store)
     });
 }
@@ -160,7 +95,7 @@ async fn what_a_store_can_do_is_said() {
         if expected.0 != "sqlite" {
             continue;
         }
-        patiently!(store.migrate()).unwrap();
+        patiently(|| store.migrate()).await.unwrap();
     }
 }
 
@@ -189,9 +124,12 @@ async fn a_file_of_sqlite_and_a_folder_are_made_and_private() {
         format!("file://{}", sessions.display()),
     ] {
         let store = open(&url).await.unwrap();
-        patiently!(store.migrate()).unwrap();
+        patiently(|| store.migrate()).await.unwrap();
         let scan = store.as_scan_sessions().unwrap();
-        assert_eq!(patiently!(scan.scan(None, 10)).unwrap().sessions, []);
+        assert_eq!(
+            patiently(|| scan.scan(None, 10)).await.unwrap().sessions,
+            []
+        );
     }
     for path in [file, other, sessions] {
         let mode = path.metadata().unwrap().permissions().mode();

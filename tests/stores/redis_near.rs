@@ -377,6 +377,7 @@ async fn news_are_there_as_soon_as_a_write_is_done() {
             assert_eq!(updated.unwrap(), Updated::Done);
             let done = Instant::now();
             while copy(&cache, &id).await.is_some_and(|copy| copy != newer) {
+                assert!(done.elapsed() < PATIENCE, "nobody told of the write");
                 tokio::task::yield_now().await;
             }
             delays.push(done.elapsed());

@@ -7,13 +7,13 @@ use std::{
 
 use super::test_store::CHOICE;
 
-pub fn all() -> bool {
+pub fn all_is_tried() -> bool {
     env::var_os("TOWER_KEEP_TEST_ALL").is_some()
 }
 
 /// 1 if all is to be tried, otherwise that.
 pub fn one_in(part: usize) -> usize {
-    if all() { 1 } else { part }
+    if all_is_tried() { 1 } else { part }
 }
 
 /// The same for what does not depend on the store. In memory all of it is tried.

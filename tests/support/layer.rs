@@ -12,8 +12,15 @@ pub fn layer_over(store: impl SessionStore) -> SessionLayer {
     hasty_layer_over(store).with_store_timeout(PATIENCE)
 }
 
-/// The same with the store timeout that a layer has if nothing is said.
-pub fn hasty_layer_over(store: impl SessionStore) -> SessionLayer {
+/// The same with the store timeout that a layer has if nothing is said, where nothing but the layer takes time.
+pub fn layer_in_time(store: impl SessionStore, is_in_memory: bool) -> SessionLayer {
+    match is_in_memory {
+        true => hasty_layer_over(store),
+        false => layer_over(store),
+    }
+}
+
+fn hasty_layer_over(store: impl SessionStore) -> SessionLayer {
     match cookies() {
         None => SessionLayer::new(store),
         Some(cookies) => SessionLayer::new(cookies.with_revocations(store)),

@@ -18,6 +18,7 @@ mod folder;
 mod gate;
 mod layer;
 mod listed;
+mod patiently;
 mod site;
 mod test_store;
 mod watched;
@@ -29,9 +30,10 @@ pub use self::{
     abandon::abandon_after,
     app::{app, router},
     browser::{Answer, Browser, Transport},
-    effort::{all, one_in, one_in_elsewhere, some_of},
+    effort::{all_is_tried, one_in, one_in_elsewhere, some_of},
     gate::{Gate, post_meanwhile},
-    layer::{PATIENCE, cookies, hasty_layer_over, layer_over},
+    layer::{PATIENCE, cookies, layer_in_time, layer_over},
+    patiently::patiently,
     site::Site,
     test_store::{
         TestStore, memcached, memcached_cache, memcached_url, mysql, new_table, postgres, redis,

@@ -10,7 +10,7 @@ use tower_keep::{
     testing::{FaultyStore, ManualClock},
 };
 
-use crate::support::{Answer, Browser, PATIENCE, TestStore, app, hasty_layer_over, router};
+use crate::support::{Answer, Browser, TestStore, app, layer_in_time, router};
 
 /// One store that fails on demand, and one clock for it and for every node.
 pub struct Site {
@@ -44,12 +44,9 @@ impl Site {
 
     /// The layer of one more node.
     pub fn layer(&self) -> SessionLayer {
-        let layer = hasty_layer_over(Arc::clone(&self.store)).with_clock(self.clock.clone());
         // What is in memory answers at once, or hangs because the test wants it to.
-        match self.memory.is_in_memory() {
-            true => layer,
-            false => layer.with_store_timeout(PATIENCE),
-        }
+        let layer = layer_in_time(Arc::clone(&self.store), self.memory.is_in_memory());
+        layer.with_clock(self.clock.clone())
     }
 
     /// A browser at a node with the default options.

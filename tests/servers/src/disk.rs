@@ -19,9 +19,11 @@ impl SmallDisk {
             .args(["-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs"])
             .arg(folder)
             .output();
-        mounted
-            .is_ok_and(|mounted| mounted.status.success())
-            .then(|| Self(folder.to_owned()))
+        let is_mounted = mounted.is_ok_and(|mounted| mounted.status.success());
+        if !is_mounted {
+            eprintln!("no small disk can be mounted here: what happens on a full one is not tried");
+        }
+        is_mounted.then(|| Self(folder.to_owned()))
     }
 
     /// Leaves that many bytes, rounded to pages.

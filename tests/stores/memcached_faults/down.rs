@@ -36,7 +36,9 @@ async fn a_killed_node_takes_its_own_sessions_alone_and_serves_new_ones_as_soon_
         }
     }
     let (mut served, mut refused) = (0, 0);
+    let began = Instant::now();
     while served < 8 || refused < 8 {
+        assert!(began.elapsed() < PATIENCE, "{served} and {refused}");
         let mut stranger = site.browser.stranger();
         let answer = stranger.post("/put/who/me").await;
         match answer.status.as_u16() {

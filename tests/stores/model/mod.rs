@@ -23,7 +23,7 @@ use tokio::runtime::{Builder, Runtime};
 use tower_keep::{SessionStore, testing::ManualClock};
 
 use self::world::World;
-use crate::support::all;
+use crate::support::all_is_tried;
 
 /// Runs the scripts on a store: `model_tests!(|clock| async move { … })`.
 ///
@@ -101,7 +101,7 @@ fn check<T: Debug + Clone>(
         ..Config::default()
     };
     if env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = cases * if all() { 4 } else { 1 };
+        config.cases = cases * if all_is_tried() { 4 } else { 1 };
     }
     let outcome = TestRunner::new(config).run(&scripts, |script| {
         let judged = runtime().block_on(run(&script));

@@ -5,7 +5,6 @@
 mod cuts;
 mod modes;
 mod outages;
-mod patient;
 mod pool_of_one;
 mod sqlite;
 

@@ -12,8 +12,10 @@ use tower_keep::{
 };
 use tower_keep_servers::{Kind, Server};
 
-use super::patient::{Patient, patiently};
-use crate::support::new_table;
+use crate::{
+    patient::Patient,
+    support::{new_table, patiently},
+};
 
 /// A store in a table of its own, each of whose connections begins with that statement.
 async fn mariadb(first: &'static str) -> MySqlStore {

@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -19,7 +20,7 @@ use tower_keep::{
 };
 use tower_keep_servers::SmallDisk;
 
-use super::{PATIENCE, eventually, new_id, patient::STORE_WAITS};
+use super::{PATIENCE, eventually, new_id};
 use crate::{
     file_faults::{id, record},
     support::{Browser, app, temporary_folder},
@@ -27,6 +28,9 @@ use crate::{
 
 /// How long a connection waits by itself for another one that writes.
 const BUSY_TIMEOUTS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(5)];
+
+/// How long the store sends a statement again that has met a lock.
+const STORE_WAITS: Duration = Duration::from_secs(2);
 
 const JOURNALS: [SqliteJournalMode; 2] = [SqliteJournalMode::Wal, SqliteJournalMode::Delete];
 
@@ -290,15 +294,18 @@ async fn a_lock_held_longer_than_the_store_timeout_is_a_503_and_then_all_is_well
         }
         patient.post("/logout").await.assert_ok();
         let hurried = hurried.with_id_of(&fresh);
+        let attempts = AtomicU64::new(0);
         let served = eventually("service for who does not wait", || {
             let mut hurried = hurried.clone();
+            attempts.fetch_add(1, Relaxed);
             async move {
                 let answer = hurried.post("/count/n").await;
                 (answer.status == 200).then_some(answer.body)
             }
         });
         // One that was given up may have been counted.
-        assert!(served.await.parse::<u64>().unwrap() >= 3);
+        let count: u64 = served.await.parse().unwrap();
+        assert!((3..=2 + attempts.into_inner()).contains(&count), "{count}");
     }
 }
 

@@ -1,0 +1,29 @@
+//! Calls to stores that give up too soon for a machine on which a lot else happens.
+
+use std::time::{Duration, Instant};
+
+use tower_keep::{StoreError, StoreErrorKind};
+
+/// Calls a store again that was not answered for as long as stores have patience. An error that comes sooner is one.
+pub async fn patiently<T, F>(call: impl Fn() -> F + Send) -> Result<T, StoreError>
+where
+    T: Send,
+    F: Future<Output = Result<T, StoreError>> + Send,
+{
+    let started = Instant::now();
+    loop {
+        let called = Instant::now();
+        let answer = call().await;
+        let was_slow = called.elapsed() > SLOW && started.elapsed() < PATIENCE;
+        match answer {
+            Err(error) if was_slow && error.kind() == StoreErrorKind::Unavailable => {}
+            answer => return answer,
+        }
+    }
+}
+
+/// Less than any of them has: a node of a cluster is waited for a second, a server and a statement that meets others for two.
+const SLOW: Duration = Duration::from_millis(900);
+
+/// More than a store that is well ever takes.
+const PATIENCE: Duration = Duration::from_secs(60);
