@@ -82,6 +82,7 @@ async fn a_server_that_refuses_each_write_is_an_error_in_time() {
     let bytes = first.to_bytes();
     let head = format!("VA {} c1\r\n", bytes.len());
     let there = [head.as_bytes(), &bytes, b"\r\n"].concat().leak();
+    let mut fastest = Duration::MAX;
     for (operation, read) in [
         (Operation::Create, PLAIN.read),
         (Operation::Update, there),
@@ -104,6 +105,7 @@ async fn a_server_that_refuses_each_write_is_an_error_in_time() {
             let sent = commands.load(SeqCst);
             eprintln!("{operation:?} {write:?}: {sent} commands in {took:?}");
             assert!(took < LIMIT + CUSHION, "{took:?}");
+            fastest = fastest.min(took);
             // Nothing goes on behind it for long.
             super::eventually("silence", || async {
                 let before = commands.load(SeqCst);
@@ -113,6 +115,8 @@ async fn a_server_that_refuses_each_write_is_an_error_in_time() {
             .await;
         }
     }
+    // What is late on a busy machine is not late each time.
+    assert!(fastest < LIMIT * 4, "{fastest:?}");
 }
 
 async fn run(

@@ -71,7 +71,7 @@ impl Outage {
         let answers = || self.load.answers(&self.there[0]);
         recovers("after the promotion", promoted, answers).await;
         let calmed = self.load.calm();
-        let lost = self.load.next_round().await;
+        let lost = self.load.next_round_after_outage().await;
         eprintln!(
             "replaced after {:?}; all served {:?} later; {lost} acknowledged counts were lost",
             promoted - hurried,

@@ -231,6 +231,13 @@ impl Load {
         failures
     }
 
+    /// The same after an outage, for which no client waits much longer than a store does to be well again.
+    pub(super) async fn next_round_after_outage(&self) -> u64 {
+        let limit = Duration::from_secs(1) + CUSHION;
+        let lost = timeout(limit, self.next_round()).await;
+        lost.expect("a client that is not served again")
+    }
+
     /// Whether a question that is asked now is answered soon.
     pub(super) async fn answers(&self, client: &Client) -> Option<()> {
         let soon = Duration::from_secs(1);

@@ -47,7 +47,7 @@ async fn a_primary_killed_under_load_is_replaced_and_followed() {
     })
     .await;
     let calmed = load.calm();
-    let lost = load.next_round().await;
+    let lost = load.next_round_after_outage().await;
     eprintln!("all served {:?} after the promotion", promoted.elapsed());
     eprintln!("{lost} acknowledged counts were lost");
     load.counts(COUNTS).await;
@@ -82,7 +82,7 @@ async fn a_primary_that_hangs_under_load_is_replaced_and_left_for_good() {
     })
     .await;
     let calmed = load.calm();
-    let lost = load.next_round().await;
+    let lost = load.next_round_after_outage().await;
     eprintln!("all served {:?} after the promotion", promoted.elapsed());
     eprintln!("{lost} acknowledged counts were lost");
     load.counts(COUNTS).await;
