@@ -50,16 +50,14 @@ impl Sentinels {
     }
 
     /// Has the Sentinels find out that this primary, which was killed or paused, is dead, and returns the server that they
-    /// have put in its place.
+    /// have put in its place. From then on who is silent for a second is dead.
     ///
     /// # Panics
     ///
     /// If there is none within a minute.
     pub async fn replace(&self, dead: &Server) -> &Server {
         self.take_for_dead_after(DEAD_AFTER).await;
-        let primary = self.primary_after(dead).await;
-        self.take_for_dead_after(NEVER).await;
-        primary
+        self.primary_after(dead).await
     }
 
     /// The name by which the Sentinels know the primary.
@@ -223,5 +221,3 @@ const SENTINELS: usize = 3;
 const QUORUM: usize = SENTINELS / 2 + 1;
 /// In milliseconds. Short, because tests wait for it; long enough for a machine whose cores are busy.
 const DEAD_AFTER: &str = "1000";
-/// A day.
-const NEVER: &str = "86400000";
