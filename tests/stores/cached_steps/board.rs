@@ -17,7 +17,7 @@ pub(super) enum Caller {
 }
 
 /// What is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub(super) enum Call {
     /// On the store: what reads, and what writes.
     Load,
@@ -28,7 +28,7 @@ pub(super) enum Call {
 }
 
 /// Where a caller stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub(super) enum Stage {
     /// In its own code, or not begun.
     Elsewhere,

@@ -1,6 +1,9 @@
 //! Runs a scenario once for each way in which its steps can follow one another.
 
+use std::collections::HashMap;
+
 use super::{
+    digests::Digest,
     footprint::Footprint,
     scenario::Scenario,
     world::{Step, World},
@@ -11,7 +14,7 @@ use super::{
 pub(super) struct Explored {
     /// Runs to the end.
     pub(super) runs: u64,
-    /// Runs that were broken off, as all that was left to do had been done in another order.
+    /// Runs that were broken off, as all that could follow had been tried.
     pub(super) broken_off: u64,
     /// Runs in which a load answered something older than one before it, which is allowed while the write
     /// is under way.
@@ -37,12 +40,14 @@ impl Explored {
 ///
 /// Of two runs that differ only in the order of neighbours which do not see one another, one is left out: what
 /// has been tried at a branch *sleeps* on the branches after it, until something happens that it would notice
-/// (Godefroid's sleep sets). No state is left out by that, and no order of what can be told apart.
+/// (Godefroid's sleep sets). And a run is broken off where one before it stood with no more asleep: what can follow
+/// has been tried there. No state is left out by that, and no order of what can be told apart.
 pub(super) fn explore(scenario: &Scenario, stop_at_violation: bool) -> Explored {
     let mut explored = Explored::default();
     let mut choices: Vec<usize> = Vec::new();
+    let mut known = Known::default();
     loop {
-        let widths = run(scenario, &mut choices, &mut explored);
+        let widths = run(scenario, &mut choices, &mut known, &mut explored);
         if stop_at_violation && explored.violation.is_some() {
             return explored;
         }
@@ -59,7 +64,12 @@ pub(super) fn explore(scenario: &Scenario, stop_at_violation: bool) -> Explored 
 }
 
 /// Follows the choices and then the first one each time; answers how many there were.
-fn run(scenario: &Scenario, choices: &mut Vec<usize>, explored: &mut Explored) -> Vec<usize> {
+fn run(
+    scenario: &Scenario,
+    choices: &mut Vec<usize>,
+    known: &mut Known,
+    explored: &mut Explored,
+) -> Vec<usize> {
     let mut world = World::new(scenario);
     let mut asleep: Vec<Step> = Vec::new();
     let mut widths = Vec::new();
@@ -69,6 +79,10 @@ fn run(scenario: &Scenario, choices: &mut Vec<usize>, explored: &mut Explored) -
         steps.retain(|step| !asleep.contains(step));
         let depth = widths.len();
         if choices.len() == depth {
+            if known.covers(&world, &asleep) {
+                explored.broken_off += 1;
+                return widths;
+            }
             choices.push(0);
         }
         let Some(step) = steps.get(choices[depth]).copied() else {
@@ -95,6 +109,26 @@ fn run(scenario: &Scenario, choices: &mut Vec<usize>, explored: &mut Explored) -
     explored.runs += 1;
     explored.regressive += u64::from(world.judge.is_regressive());
     widths
+}
+
+/// Where runs have stood, and what was asleep then.
+#[derive(Debug, Default)]
+struct Known(HashMap<Digest, Vec<Vec<Step>>>);
+
+impl Known {
+    /// Whether all that can follow has been tried, or will be.
+    fn covers(&mut self, world: &World, asleep: &[Step]) -> bool {
+        let Some(place) = world.place() else {
+            return false;
+        };
+        let before = self.0.entry(place).or_default();
+        let no_more = |slept: &Vec<Step>| slept.iter().all(|step| asleep.contains(step));
+        let covers = before.iter().any(no_more);
+        if !covers {
+            before.push(asleep.to_vec());
+        }
+        covers
+    }
 }
 
 fn is_free(world: &World, sleeper: Step, footprint: Footprint) -> bool {

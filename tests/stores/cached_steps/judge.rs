@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use tower_keep::Record;
 
-use super::sheet::{SESSION, Sheet};
+use super::{
+    digests::Digest,
+    sheet::{SESSION, Sheet},
+};
 
 /// Where the nodes keep their copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +148,17 @@ impl Judge {
             let (copy, stored) = (shown(Some(copy)), shown(stored.as_ref()));
             notes.violated(format!("the copy {copy} is left of {stored}"));
         }
+    }
+
+    /// Of a load that begins now.
+    pub(super) fn floor(&self, node: usize) -> usize {
+        self.0.lock().unwrap().floors[node]
+    }
+
+    /// What it goes by.
+    pub(super) fn digest(&self) -> Digest {
+        let notes = self.0.lock().unwrap();
+        Digest::of(&(&notes.floors, &notes.is_cut_off, &notes.told))
     }
 
     pub(super) fn violation(&self) -> Option<String> {

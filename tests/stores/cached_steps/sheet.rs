@@ -11,7 +11,10 @@ use tower_keep::{
     Version, WriteToken,
 };
 
-use super::board::{Board, Call};
+use super::{
+    board::{Board, Call},
+    digests::Digest,
+};
 
 /// The session that all is about.
 pub(super) const SESSION: RecordId = RecordId::from_bytes([7; RecordId::LEN]);
@@ -38,6 +41,21 @@ impl Sheet {
 
     pub(super) fn lines(&self) -> MutexGuard<'_, Lines> {
         self.0.lock().unwrap()
+    }
+
+    /// What is stored of the session.
+    pub(super) fn present(&self) -> Digest {
+        Digest::of_record(self.lines().records.get(&SESSION))
+    }
+
+    /// What is stored of the session, and was before.
+    pub(super) fn digest(&self) -> Digest {
+        let lines = self.lines();
+        let history = lines.history.iter();
+        let history: Vec<_> = history
+            .map(|then| Digest::of_record(then.as_ref()))
+            .collect();
+        Digest::of(&(Digest::of_record(lines.records.get(&SESSION)), history))
     }
 }
 

@@ -16,6 +16,7 @@ use super::{
     actors::{Act, Actor},
     board::{Board, Call, Caller, Order, Stage},
     caches::{Flaw, at_once},
+    digests::Past,
     footprint::{Access, Footprint},
     judge::{Caches, Judge},
     nodes::Nodes,
@@ -62,32 +63,40 @@ impl Step {
 
 pub(super) struct World {
     pub(super) judge: Judge,
-    board: Board,
-    nodes: Nodes,
-    actors: Vec<Running>,
+    pub(super) board: Board,
+    pub(super) sheet: Sheet,
+    pub(super) nodes: Nodes,
+    pub(super) actors: Vec<Running>,
+    pub(super) past: Past,
     kinds: Kinds,
     caches: Caches,
     /// Nothing is deliberately wrong.
     is_sound: bool,
-    troubles_left: usize,
-    waits_left: usize,
+    pub(super) troubles_left: usize,
+    pub(super) waits_left: usize,
     /// By node.
     is_troubled: Vec<bool>,
     is_over: bool,
     /// Its clock stands still but for the steps that move it.
-    runtime: Rc<Runtime>,
+    pub(super) runtime: Rc<Runtime>,
 }
 
-struct Running {
+pub(super) struct Running {
     act: Act,
-    node: usize,
-    has_begun: bool,
+    pub(super) node: usize,
+    pub(super) has_begun: bool,
     /// `None` when it is done.
-    future: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    pub(super) future: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl World {
     pub(super) fn new(scenario: &Scenario) -> Self {
+        // Where nothing fails, no time passes and nothing is spawned.
+        let runtime = match scenario.troubles {
+            0 => QUIET_RUNTIME.with(Rc::clone),
+            _ => runtime(),
+        };
+        let guard = runtime.enter();
         let board = Board::new(scenario.acts.len(), scenario.nodes);
         let sheet = Sheet::new();
         let judge = Judge::new(sheet.clone(), scenario.caches, scenario.nodes);
@@ -106,17 +115,15 @@ impl World {
                 future: Some(Box::pin(actor.run(*act))),
             }
         };
-        // Where nothing fails, no time passes and nothing is spawned.
-        let runtime = match scenario.troubles {
-            0 => QUIET_RUNTIME.with(Rc::clone),
-            _ => runtime(),
-        };
         let actors = scenario.acts.iter().enumerate().map(actor).collect();
+        drop(guard);
         Self {
             judge,
             board,
+            sheet,
             nodes,
             actors,
+            past: Past::new(scenario.acts.len()),
             kinds: scenario.kinds,
             caches: scenario.caches,
             is_sound: scenario.wrong == Wrong::Cache(Flaw::None),
@@ -272,6 +279,7 @@ impl World {
     }
 
     pub(super) fn take(&mut self, step: Step) {
+        self.remember(step);
         let runtime = Rc::clone(&self.runtime);
         let _guard = runtime.enter();
         match step {
@@ -314,7 +322,7 @@ impl World {
         self.troubles_left -= 1;
     }
 
-    fn is_troubled(&self) -> bool {
+    pub(super) fn is_troubled(&self) -> bool {
         self.is_troubled.contains(&true)
     }
 
