@@ -15,8 +15,11 @@ use crate::{
 impl<S: Send + Sync> FromRequestParts<S> for Session {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        LazySession::of(&parts.extensions)?.load().await
+    fn from_request_parts(
+        parts: &mut Parts,
+        _: &S,
+    ) -> impl Future<Output = Result<Self, Error>> + Send {
+        load(parts)
     }
 }
 
@@ -26,8 +29,19 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
-        let session = LazySession::of(&parts.extensions)?.load().await?;
+        let session = load(parts).await?;
         Ok(Some(session).filter(|session| session.record_id().is_some()))
+    }
+}
+
+/// Holds nothing but the handle: what a request waits in is the smaller for it.
+fn load(parts: &Parts) -> impl Future<Output = Result<Session, Error>> + use<> {
+    let lazy: Option<LazySession> = parts.extensions.get().cloned();
+    async move {
+        match lazy {
+            Some(lazy) => lazy.into_loaded().await,
+            None => Err(LazySession::MISSING),
+        }
     }
 }
 

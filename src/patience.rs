@@ -1,13 +1,16 @@
 //! Waiting no longer than that.
 
 use std::{
-    future::poll_fn,
-    pin::{Pin, pin},
-    task::Poll,
+    pin::Pin,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::{task::unconstrained, time::sleep};
+use pin_project_lite::pin_project;
+use tokio::{
+    task::{coop::Unconstrained, unconstrained},
+    time::{Sleep, sleep},
+};
 
 /// What the work comes to, or `None` if it takes longer than that.
 ///
@@ -15,32 +18,50 @@ use tokio::{task::unconstrained, time::sleep};
 /// read for work that is; then `waits` is told. It is polled once each time: tokio's own `timeout`
 /// would read the clock for all, and around work that has been tried once poll it a second time.
 /// The work is pinned by the caller, so that it is kept once and not twice.
-pub(crate) async fn within<T>(
-    limit: Duration,
-    mut work: Pin<&mut impl Future<Output = T>>,
-    waits: impl Fn(),
-) -> Option<T> {
-    let mut timer = pin!(None);
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = work.as_mut().poll(cx) {
+pub(crate) const fn within<F, W>(limit: Duration, work: Pin<&mut F>, waits: W) -> Within<'_, F, W> {
+    let timer = None;
+    Within {
+        work,
+        limit,
+        waits,
+        timer,
+    }
+}
+
+pin_project! {
+    /// The future of [`within`].
+    pub(crate) struct Within<'a, F, W> {
+        work: Pin<&'a mut F>,
+        limit: Duration,
+        waits: W,
+        #[pin]
+        timer: Option<Unconstrained<Sleep>>,
+    }
+}
+
+impl<F: Future, W: Fn()> Future for Within<'_, F, W> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        let mut this = self.project();
+        if let Poll::Ready(output) = this.work.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
-        if timer.is_none() {
-            waits();
+        if this.timer.is_none() {
+            (this.waits)();
             // So that it also ends work that uses up the whole turn of its task each time.
-            timer.set(Some(unconstrained(sleep(limit))));
+            this.timer.set(Some(unconstrained(sleep(*this.limit))));
         }
-        match timer.as_mut().as_pin_mut() {
+        match this.timer.as_pin_mut() {
             Some(timer) => timer.poll(cx).map(|()| None),
             None => Poll::Pending,
         }
-    })
-    .await
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, future::pending};
+    use std::{cell::Cell, future::pending, pin::pin};
 
     use super::*;
 
@@ -71,6 +92,7 @@ mod tests {
             }
         });
         let limit = Duration::from_millis(1);
-        assert_eq!(within::<()>(limit, greedy, || ()).await, None);
+        let never: Option<()> = within(limit, greedy, || ()).await;
+        assert_eq!(never, None);
     }
 }

@@ -120,7 +120,10 @@ impl Data {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
+        match self.changes.is_empty() {
+            true => self.cleared || self.base.len() == 0,
+            false => self.iter().next().is_none(),
+        }
     }
 
     /// Whether what is to be stored differs from what the store had.

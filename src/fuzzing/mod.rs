@@ -94,8 +94,7 @@ pub fn table(bytes: &[u8]) {
 }
 
 fn candidates(field: &[u8]) -> Vec<SessionId> {
-    let mut candidates = presented(field).candidates(NAME);
-    std::iter::from_fn(|| candidates.take()).collect()
+    presented(field).candidates(NAME).into_iter().collect()
 }
 
 fn presented(field: &[u8]) -> Presented {

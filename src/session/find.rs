@@ -1,6 +1,6 @@
 //! Which session a client presents.
 
-use std::{iter, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     backend::{Client, Opened, Server, Side},
@@ -10,6 +10,7 @@ use crate::{
     record::Record,
     session::{
         LazySession,
+        presented::Candidates,
         state::{Doomed, Draft, Origin},
     },
     timestamp::Timestamp,
@@ -36,9 +37,25 @@ impl LazySession {
 
     async fn find_in_store(&self, server: &Server) -> Result<Found, Error> {
         let name = self.0.settings.options.cookie.full_name();
+        let Candidates { first, more } = self.0.presented.candidates(name);
         let mut found = Found::None;
-        let mut candidates = self.0.presented.candidates(name);
-        while let Some(id) = candidates.take() {
+        if let Some(first) = first {
+            found.add(self.look_up(server, &first).await?);
+        }
+        match more.is_empty() {
+            true => Ok(found),
+            // A future of its own, as there are hardly ever any.
+            false => Box::pin(self.find_more(server, more, found)).await,
+        }
+    }
+
+    async fn find_more(
+        &self,
+        server: &Server,
+        more: Vec<SessionId>,
+        mut found: Found,
+    ) -> Result<Found, Error> {
+        for id in &more {
             if found.add(self.look_up(server, id).await?) {
                 break;
             }
@@ -59,7 +76,7 @@ impl LazySession {
     /// What of a session is there now.
     pub(super) async fn look_up_again(&self, origin: &Origin) -> Result<Option<Arc<Draft>>, Error> {
         match &self.0.settings.backend.side {
-            Side::Server(server) => self.look_up(server, origin.id.clone()).await,
+            Side::Server(server) => self.look_up(server, &origin.id).await,
             Side::Client(client) => {
                 // Answers to other requests may have postponed its end since, but not for ever.
                 let is_over = self.0.settings.now() >= origin.record.absolute_deadline;
@@ -83,10 +100,11 @@ impl LazySession {
         let doomed = |id: RecordId, until| Doomed { id, until };
         match &settings.backend.side {
             Side::Server(_) => {
-                let mut candidates = self.0.presented.candidates(name);
-                let ids = iter::from_fn(|| candidates.take());
+                let candidates = self.0.presented.candidates(name).into_iter();
                 let unknown = Timestamp::from_millis(i64::MAX);
-                Ok(ids.map(|id| doomed(id.record_id(), unknown)).collect())
+                Ok(candidates
+                    .map(|id| doomed(id.record_id(), unknown))
+                    .collect())
             }
             Side::Client(client) => {
                 let opened = self.open_tokens(client)?.into_iter();
@@ -99,7 +117,7 @@ impl LazySession {
     }
 
     /// The record of an id, if it is alive and readable.
-    async fn look_up(&self, server: &Server, id: SessionId) -> Result<Option<Arc<Draft>>, Error> {
+    async fn look_up(&self, server: &Server, id: &SessionId) -> Result<Option<Arc<Draft>>, Error> {
         let record_id = id.record_id();
         let record = match server.load(&record_id).await {
             Ok(record) => record,
@@ -112,7 +130,7 @@ impl LazySession {
             return Ok(None);
         };
         self.readable(Origin {
-            id,
+            id: id.clone(),
             record_id,
             record,
             outdated: false,

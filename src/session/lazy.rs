@@ -63,11 +63,13 @@ impl LazySession {
     /// [`SessionLayer`](crate::SessionLayer): the layer has to be outside of what asks for the
     /// session. In axum, layers added later are outside of those added before.
     pub fn of(extensions: &Extensions) -> Result<Self, Error> {
-        extensions.get::<Self>().cloned().ok_or(Error::new(
-            ErrorKind::MissingLayer,
-            "the request has not come through a `SessionLayer`: add the layer outside of this handler or middleware",
-        ))
+        extensions.get().cloned().ok_or(Self::MISSING)
     }
+
+    pub(crate) const MISSING: Error = Error::new(
+        ErrorKind::MissingLayer,
+        "the request has not come through a `SessionLayer`: add the layer outside of this handler or middleware",
+    );
 
     pub(crate) fn new(settings: &Arc<Settings>, headers: &HeaderMap) -> Self {
         Self(Arc::new(Shared {
@@ -94,19 +96,31 @@ impl LazySession {
     /// A damaged record is no error: it is reported as a `tracing` event, and the client served as
     /// if it had no session.
     pub async fn load(&self) -> Result<Session, Error> {
-        if !self.is_loaded() {
-            let settings = &*self.0.settings;
-            match settings.in_time("load", pin!(self.load_once())).await {
-                Ok(()) => {}
-                Err(error) if settings.options.outage == Outage::Anonymous => {
-                    let kind = error.kind();
-                    tracing::warn!(?kind, "serving an empty session during an outage");
-                    self.install(Arc::new(Draft::stand_in(settings)));
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        self.be_loaded().await?;
         Ok(Session::of(self.clone()))
+    }
+
+    /// The same of a handle that is not needed any more.
+    #[cfg(feature = "axum")]
+    pub(crate) async fn into_loaded(self) -> Result<Session, Error> {
+        self.be_loaded().await?;
+        Ok(Session::of(self))
+    }
+
+    async fn be_loaded(&self) -> Result<(), Error> {
+        if self.is_loaded() {
+            return Ok(());
+        }
+        let settings = &*self.0.settings;
+        match settings.in_time("load", pin!(self.load_once())).await {
+            Err(error) if settings.options.outage == Outage::Anonymous => {
+                let kind = error.kind();
+                tracing::warn!(?kind, "serving an empty session during an outage");
+                self.install(Arc::new(Draft::stand_in(settings)));
+                Ok(())
+            }
+            loaded => loaded,
+        }
     }
 
     /// Ends the session without loading it: one call to the store, after the handler.
@@ -330,17 +344,21 @@ impl LazySession {
 
     /// Ends the request: from now on nothing can be changed, and what was is committed.
     pub(crate) fn close(&self, ending: Ending) -> Closing {
-        let plan = {
+        let (plan, has_cookie) = {
             let mut state = self.state();
             state.phase = Phase::Committed;
             if !state.accessed {
                 return Closing::Untouched;
             }
-            (!state.busy).then(|| state.plan())
+            let plan = (!state.busy).then(|| state.plan());
+            (plan, state.cookie != CookieChange::Keep)
         };
         let work = plan.map(|plan| Work::new(plan, &self.0.settings, ending));
         if work.as_ref().is_some_and(Work::is_nothing) {
-            return Closing::Done(self.take_cookie());
+            return Closing::Done(match has_cookie {
+                true => self.take_cookie(),
+                false => CookieChange::Keep,
+            });
         }
         Closing::Committing(self.detach(self.clone().commit(work, ending)))
     }

@@ -98,25 +98,27 @@ impl fmt::Debug for Presented {
 /// has planted a cookie beside ours. The layer looks all of them up and uses the session only if
 /// one alone is alive.
 #[derive(Debug, Default)]
-pub(crate) struct Candidates([Option<SessionId>; CANDIDATES_MAX]);
+pub(crate) struct Candidates {
+    pub(crate) first: Option<SessionId>,
+    /// Hardly ever any.
+    pub(crate) more: Vec<SessionId>,
+}
 
 impl Candidates {
     fn add(&mut self, id: SessionId) {
-        for place in &mut self.0 {
-            match place {
-                Some(known) if *known == id => return,
-                Some(_) => {}
-                None => {
-                    *place = Some(id);
-                    return;
+        match &self.first {
+            None => self.first = Some(id),
+            Some(first) => {
+                let is_known = *first == id || self.more.contains(&id);
+                if !is_known && self.more.len() + 1 < CANDIDATES_MAX {
+                    self.more.push(id);
                 }
             }
         }
     }
 
-    /// The next one, until there is none. Not an iterator: that would take more room in futures.
-    pub(crate) fn take(&mut self) -> Option<SessionId> {
-        self.0.iter_mut().find_map(Option::take)
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = SessionId> {
+        self.first.into_iter().chain(self.more)
     }
 }
 
@@ -158,8 +160,6 @@ const CANDIDATES_MAX: usize = 4;
 
 #[cfg(test)]
 mod tests {
-    use std::iter;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -176,8 +176,10 @@ mod tests {
         for field in fields {
             headers.append(COOKIE, HeaderValue::from_bytes(field).unwrap());
         }
-        let mut candidates = Presented::of(&headers).candidates(NAME);
-        iter::from_fn(|| candidates.take()).collect()
+        Presented::of(&headers)
+            .candidates(NAME)
+            .into_iter()
+            .collect()
     }
 
     /// Also of a field that no header may hold.

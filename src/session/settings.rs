@@ -10,8 +10,10 @@ use std::{
             Ordering::{AcqRel, Acquire},
         },
     },
+    task::{Context, Poll, ready},
 };
 
+use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 
 use crate::{
@@ -21,7 +23,7 @@ use crate::{
     id::{RandomSource, SystemRandom},
     meter::{Event, count},
     options::{OptionsError, SessionOptions},
-    patience::within,
+    patience::{Within, within},
     session::pulse::Pulse,
     timestamp::Timestamp,
 };
@@ -97,14 +99,17 @@ impl Settings {
     }
 
     /// Waits for the store no longer than the layer's store timeout.
-    pub(crate) async fn in_time<T>(
-        &self,
+    pub(crate) fn in_time<'a, T>(
+        &'a self,
         operation: &'static str,
-        work: Pin<&mut impl Future<Output = Result<T, Error>>>,
-    ) -> Result<T, Error> {
+        work: Pin<&'a mut impl Future<Output = Result<T, Error>>>,
+    ) -> impl Future<Output = Result<T, Error>> {
         let limit = self.options.limits.store_timeout;
-        let answer = within(limit, work, || self.pulse.keep()).await;
-        answer.unwrap_or_else(|| Err(self.out_of_time(operation)))
+        InTime {
+            answer: within(limit, work, || self.pulse.keep()),
+            settings: self,
+            operation,
+        }
     }
 
     #[cold]
@@ -120,6 +125,30 @@ impl Settings {
             ErrorKind::Timeout,
             "the session store did not answer in time",
         )
+    }
+}
+
+pin_project! {
+    /// The future of [`Settings::in_time`]. As an `async fn` it would keep its arguments twice.
+    struct InTime<'a, F, W> {
+        #[pin]
+        answer: Within<'a, F, W>,
+        settings: &'a Settings,
+        operation: &'static str,
+    }
+}
+
+impl<T, F, W> Future for InTime<'_, F, W>
+where
+    F: Future<Output = Result<T, Error>>,
+    W: Fn(),
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let answer = ready!(this.answer.poll(cx));
+        Poll::Ready(answer.unwrap_or_else(|| Err(this.settings.out_of_time(this.operation))))
     }
 }
 

@@ -249,9 +249,11 @@ impl Draft {
     /// A session as it is stored.
     pub(crate) fn loaded(origin: Origin, table: Table, settings: &Settings) -> Self {
         Self {
-            data: Data::new(table, settings.data_bytes_max()),
             origin: Some(origin),
-            ..Self::new(settings)
+            data: Data::new(table, settings.data_bytes_max()),
+            login: None,
+            rotate: false,
+            access: Access::Full,
         }
     }
 

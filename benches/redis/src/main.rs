@@ -1,8 +1,9 @@
 //! Requests per second over one Redis, from end to end: tower-keep, the raw calls that a session needs at least, and
 //! two other session crates.
 //!
-//! `cargo run --release -- [rounds] [seconds] [case]` here; in each round each contender has its turn of so many seconds
-//! in each case, or in that one. Every contender is a server process of its own on one core; Redis, which this program starts and which
+//! `cargo run --release -- [rounds] [seconds] [case [contender...]]` here; in each round each contender has its turn of so
+//! many seconds in each case, or in that one. Contenders are named by how they begin, such as `floor`; the floor is always
+//! one. Every contender is a server process of its own on one core; Redis, which this program starts and which
 //! has to be installed, shares another core with the client. It needs `taskset`, so Linux.
 
 mod axum_session;
@@ -31,21 +32,33 @@ use crate::{case::Case, commands::Counter, contender::Contender, process::Server
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let client =
-        |rounds: &str, seconds: &str, cases: &[Case]| match (rounds.parse(), seconds.parse()) {
-            (Ok(rounds @ 1..), Ok(seconds @ 1..)) if !cases.is_empty() => {
-                measure(rounds, Duration::from_secs(seconds), cases);
-            }
-            _ => eprintln!("{USAGE}"),
-        };
+    let client = |rounds: &str, seconds: &str, cases: &[Case], contenders: &[Contender]| match (
+        rounds.parse(),
+        seconds.parse(),
+    ) {
+        (Ok(rounds @ 1..), Ok(seconds @ 1..)) if !cases.is_empty() => {
+            measure(rounds, Duration::from_secs(seconds), cases, contenders);
+        }
+        _ => eprintln!("{USAGE}"),
+    };
     match arguments[..] {
         [process::SERVE, name, url] => block_on(serve::run(name, url)),
-        [] => client(ROUNDS, SECONDS, &Case::ALL),
-        [rounds] => client(rounds, SECONDS, &Case::ALL),
-        [rounds, seconds] => client(rounds, seconds, &Case::ALL),
-        [rounds, seconds, case] => client(rounds, seconds, &named(case)),
-        _ => eprintln!("{USAGE}"),
+        [] => client(ROUNDS, SECONDS, &Case::ALL, &Contender::ALL),
+        [rounds] => client(rounds, SECONDS, &Case::ALL, &Contender::ALL),
+        [rounds, seconds] => client(rounds, seconds, &Case::ALL, &Contender::ALL),
+        [rounds, seconds, case] => client(rounds, seconds, &named(case), &Contender::ALL),
+        [rounds, seconds, case, ref names @ ..] => {
+            client(rounds, seconds, &named(case), &contenders(names));
+        }
     }
+}
+
+fn contenders(names: &[&str]) -> Vec<Contender> {
+    let is_named = |contender: &Contender| {
+        let name = contender.name();
+        *contender == Contender::Floor || names.iter().any(|start| name.starts_with(start))
+    };
+    Contender::ALL.into_iter().filter(is_named).collect()
 }
 
 fn named(name: &str) -> Vec<Case> {
@@ -53,14 +66,13 @@ fn named(name: &str) -> Vec<Case> {
     cases.filter(|case| case.name() == name).collect()
 }
 
-fn measure(rounds: usize, turn: Duration, cases: &[Case]) {
+fn measure(rounds: usize, turn: Duration, cases: &[Case], contenders: &[Contender]) {
     // Redis inherits it.
     cores::move_this_process(cores::CLIENT);
     block_on(async {
         let redis = Server::start(Kind::Redis).await;
-        let mut servers: Vec<ServerProcess> = Contender::ALL
-            .map(|contender| ServerProcess::start(contender, &redis.url()))
-            .into();
+        let start = |contender: &Contender| ServerProcess::start(*contender, &redis.url());
+        let mut servers: Vec<ServerProcess> = contenders.iter().map(start).collect();
         for server in &mut servers {
             check::keeps_sessions(server).await;
         }
@@ -79,7 +91,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
         .block_on(work)
 }
 
-const USAGE: &str = "usage: cargo run --release -- [rounds] [seconds] [case]";
+const USAGE: &str = "usage: cargo run --release -- [rounds] [seconds] [case [contender...]]";
 
 /// A round is a turn of each contender in each case.
 const ROUNDS: &str = "7";

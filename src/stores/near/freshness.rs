@@ -19,8 +19,8 @@ pub(super) struct Freshness {
 }
 
 impl Freshness {
-    pub(super) fn is_fresh(&self) -> bool {
-        self.millis(Instant::now()) < self.until.load(Acquire)
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        self.millis(now) < self.until.load(Acquire)
     }
 
     pub(super) fn extend(&self, until: Instant) {

@@ -134,9 +134,9 @@ impl MemoryCache {
         }))
     }
 
-    fn is_fresh(&self) -> bool {
+    fn is_fresh(&self, now: Instant) -> bool {
         let freshness = self.0.freshness.as_ref();
-        freshness.is_none_or(Freshness::is_fresh)
+        freshness.is_none_or(|freshness| freshness.is_fresh(now))
     }
 
     fn shard(&self, id: &RecordId) -> MutexGuard<'_, Shard> {
@@ -148,11 +148,12 @@ impl RecordCache for MemoryCache {
     type Ticket = Ticket;
 
     async fn get(&self, id: &RecordId) -> Result<Cached<Ticket>, StoreError> {
-        if !self.is_fresh() {
+        let now = Instant::now();
+        if !self.is_fresh(now) {
             return Ok(Cached::Miss(None));
         }
         let mut shard = self.shard(id);
-        Ok(match shard.get(id, self.0.time_to_live) {
+        Ok(match shard.get(id, self.0.time_to_live, now) {
             Some(record) => Cached::Hit(record.clone()),
             None => Cached::Miss(Some(shard.ticket(id))),
         })

@@ -56,8 +56,14 @@ impl Shard {
     }
 
     /// The copy, which counts as used now, unless it is older than that.
-    pub(super) fn get(&mut self, id: &RecordId, age_max: Duration) -> Option<&Record> {
-        let is_outdated = |copy: &mut Copy| copy.since.elapsed() >= age_max;
+    pub(super) fn get(
+        &mut self,
+        id: &RecordId,
+        age_max: Duration,
+        now: Instant,
+    ) -> Option<&Record> {
+        let age = |copy: &Copy| now.saturating_duration_since(copy.since);
+        let is_outdated = |copy: &mut Copy| age(copy) >= age_max;
         if self.copies.to_back(id).is_some_and(is_outdated) {
             self.take(id);
         }

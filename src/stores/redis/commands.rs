@@ -36,13 +36,14 @@ pub(super) struct Reply {
 
 /// What has come of the attempts so far.
 struct Course {
-    /// When the command was first to be sent.
-    begun: Instant,
     deadline: Instant,
     doubt: Option<RedisError>,
     breaks: u32,
     last: Option<RedisError>,
 }
+
+/// An attempt that was not the last one: by which connection, and why. `None` if there was none.
+type Tried = Option<(Live, Problem)>;
 
 impl Commands {
     /// A command that may be sent twice.
@@ -56,8 +57,22 @@ impl Commands {
         command: &Cmd,
         node: Option<&SingleNodeRoutingInfo>,
     ) -> Result<Value, StoreError> {
-        let mut course = self.begin();
-        let value = self.attempts(command, node, &mut course).await;
+        let begun = Instant::now();
+        match self.try_first(command, node, begun).await {
+            Ok(value) => Ok(value),
+            Err(tried) => Box::pin(self.send_on(command, node, begun, tried)).await,
+        }
+    }
+
+    async fn send_on(
+        &self,
+        command: &Cmd,
+        node: Option<&SingleNodeRoutingInfo>,
+        begun: Instant,
+        tried: Tried,
+    ) -> Result<Value, StoreError> {
+        let mut course = self.course(begun);
+        let value = self.try_on(command, node, &mut course, tried).await;
         value.map_err(|problem| self.store_error(problem, course))
     }
 
@@ -67,15 +82,29 @@ impl Commands {
         script: &Script,
         fill: impl Fn(&mut Cmd),
     ) -> Result<Reply, StoreError> {
-        let mut course = self.begin();
         let mut command = script.by_hash();
         fill(&mut command);
-        let mut value = self.attempts(&command, None, &mut course).await;
+        let begun = Instant::now();
+        match self.try_first(&command, None, begun).await {
+            Ok(value) => Ok(Reply { value, doubt: None }),
+            Err(tried) => Box::pin(self.run_on(script, fill, &command, begun, tried)).await,
+        }
+    }
+
+    async fn run_on(
+        &self,
+        script: &Script,
+        fill: impl Fn(&mut Cmd),
+        by_hash: &Cmd,
+        begun: Instant,
+        tried: Tried,
+    ) -> Result<Reply, StoreError> {
+        let mut course = self.course(begun);
+        let mut value = self.try_on(by_hash, None, &mut course, tried).await;
         if matches!(&value, Err(Problem::Redis(error)) if Fate::of(error) == Fate::UnknownScript) {
-            course.begun = Instant::now();
-            command = script.by_text();
-            fill(&mut command);
-            value = Box::pin(self.attempts(&command, None, &mut course)).await;
+            let mut by_text = script.by_text();
+            fill(&mut by_text);
+            value = self.try_on(&by_text, None, &mut course, None).await;
         }
         match value {
             Ok(value) => Ok(Reply {
@@ -86,10 +115,8 @@ impl Commands {
         }
     }
 
-    fn begin(&self) -> Course {
-        let begun = Instant::now();
+    fn course(&self, begun: Instant) -> Course {
         Course {
-            begun,
             deadline: begun + self.timeout,
             doubt: None,
             breaks: 0,
@@ -104,38 +131,54 @@ impl Commands {
         }
     }
 
+    /// Sends it for the first time, which is nearly always all that there is to do. What else may have to be done is
+    /// a future of its own: a large one.
+    async fn try_first(
+        &self,
+        command: &Cmd,
+        node: Option<&SingleNodeRoutingInfo>,
+        begun: Instant,
+    ) -> Result<Value, Tried> {
+        let mut live = self.link.live().ok_or(None)?;
+        let tried = self.attempt(&mut live, command, node, begun, begun + self.timeout);
+        let tried = tried.await;
+        tried.map_err(|problem| Some((live, problem)))
+    }
+
     /// Sends it until it is answered with more than "not now".
-    async fn attempts(
+    async fn try_on(
         &self,
         command: &Cmd,
         node: Option<&SingleNodeRoutingInfo>,
         course: &mut Course,
+        mut tried: Tried,
     ) -> Result<Value, Problem> {
+        let deadline = course.deadline;
         let mut pause = PAUSE_MIN;
-        let mut now = course.begun;
         loop {
-            let mut live = if let Some(live) = self.link.live() {
-                live
+            let (live, problem) = if let Some(tried) = tried.take() {
+                tried
             } else {
-                let live = Box::pin(self.link.next_live());
-                let live = timeout_at(course.deadline, live).await??;
-                now = Instant::now();
-                live
+                let mut live = match self.link.live() {
+                    Some(live) => live,
+                    None => timeout_at(deadline, self.link.next_live()).await??,
+                };
+                let now = Instant::now();
+                match self.attempt(&mut live, command, node, now, deadline).await {
+                    Ok(value) => return Ok(value),
+                    Err(problem) => (live, problem),
+                }
             };
-            let patience = course.deadline.min(now + SILENCE);
-            let mut reply = self
-                .attempt(&mut live, command, node, patience, course.deadline)
-                .await?;
-            if let Err(error) = &reply
-                && Fate::of(error) == Fate::Asked
-            {
-                let asked = Box::pin(live.connection.send_after_ask(command, error));
-                reply = timeout_at(course.deadline, asked).await?;
+            let Problem::Redis(mut error) = problem else {
+                return Err(problem);
+            };
+            if Fate::of(&error) == Fate::Asked {
+                let asked = live.connection.send_after_ask(command, &error);
+                error = match timeout_at(deadline, asked).await? {
+                    Ok(value) => return Ok(value),
+                    Err(error) => error,
+                };
             }
-            let error = match reply {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
             match Fate::of(&error) {
                 Fate::Final | Fate::UnknownScript => return Err(error.into()),
                 Fate::WrongServer => self.link.lost(&live, &error),
@@ -150,8 +193,7 @@ impl Commands {
                 Fate::Refused | Fate::Asked => {}
             }
             course.last = Some(error);
-            timeout_at(course.deadline, sleep(pause)).await?;
-            now = Instant::now();
+            timeout_at(deadline, sleep(pause)).await?;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
@@ -162,13 +204,14 @@ impl Commands {
         live: &mut Live,
         command: &Cmd,
         node: Option<&SingleNodeRoutingInfo>,
-        patience: Instant,
+        now: Instant,
         deadline: Instant,
-    ) -> Result<RedisResult<Value>, Problem> {
+    ) -> Result<Value, Problem> {
+        let patience = deadline.min(now + SILENCE);
         let silent = live.mark();
         let mut sending = pin!(live.connection.send(command, node));
         match timeout_at(patience, sending.as_mut()).await {
-            Ok(reply) => Ok(reply),
+            Ok(reply) => Ok(reply?),
             Err(elapsed) if patience == deadline => {
                 // Who has less time than that does not see it replaced, but the next one does.
                 if silent.age() >= SILENCE {
@@ -186,12 +229,12 @@ impl Commands {
         sending: Pin<&mut impl Future<Output = RedisResult<Value>>>,
         silent: Mark,
         deadline: Instant,
-    ) -> Result<RedisResult<Value>, Problem> {
+    ) -> Result<Value, Problem> {
         self.link.replace(silent);
         let replaced = pin!(self.link.replaced(silent));
         let reply = timeout_at(deadline, either(sending, replaced)).await?;
         let problem = || Err((ErrorKind::Io, "the connection was silent").into());
-        Ok(reply.unwrap_or_else(problem))
+        Ok(reply.unwrap_or_else(problem)?)
     }
 }
 

@@ -33,14 +33,11 @@ const ARGUMENTS_USUAL: usize = 12;
 /// copied at each of them.
 const BYTES_USUAL: usize = 512;
 
-/// Makes a script of the file of that name, behind the functions that all share.
+/// Makes a script of files.
 macro_rules! script {
-    ($name:ident, $file:literal) => {
+    ($name:ident, $($file:literal),+) => {
         pub(super) static $name: Script = {
-            const TEXT: &str = concat!(
-                include_str!("scripts/prelude.lua"),
-                include_str!(concat!("scripts/", $file))
-            );
+            const TEXT: &str = concat!($(include_str!(concat!("scripts/", $file))),+);
             Script {
                 hash: LazyLock::new(|| redis::Script::new(TEXT).get_hash().to_owned()),
                 text: TEXT,
@@ -49,18 +46,18 @@ macro_rules! script {
     };
 }
 
-script!(CREATE, "create.lua");
-script!(UPDATE, "update.lua");
-script!(ROTATE, "rotate.lua");
-script!(TOUCH, "touch.lua");
-script!(DELETE, "delete.lua");
-script!(NOTE, "note.lua");
-script!(PLACE, "place.lua");
-script!(RETIRE, "retire.lua");
-script!(CONFIRM, "confirm.lua");
-script!(TAKE_BACK, "take_back.lua");
-script!(FORGET, "forget.lua");
-script!(CACHE_TICKET, "cache/ticket.lua");
-script!(CACHE_FILL, "cache/fill.lua");
-script!(CACHE_REPLACE, "cache/replace.lua");
-script!(CACHE_TOUCH, "cache/touch.lua");
+script!(CREATE, "prelude.lua", "create.lua");
+script!(UPDATE, "update_usual.lua", "prelude.lua", "update.lua");
+script!(ROTATE, "prelude.lua", "rotate.lua");
+script!(TOUCH, "prelude.lua", "touch.lua");
+script!(DELETE, "prelude.lua", "delete.lua");
+script!(NOTE, "prelude.lua", "note.lua");
+script!(PLACE, "prelude.lua", "place.lua");
+script!(RETIRE, "prelude.lua", "retire.lua");
+script!(CONFIRM, "prelude.lua", "confirm.lua");
+script!(TAKE_BACK, "prelude.lua", "take_back.lua");
+script!(FORGET, "prelude.lua", "forget.lua");
+script!(CACHE_TICKET, "prelude.lua", "cache/ticket.lua");
+script!(CACHE_FILL, "prelude.lua", "cache/fill.lua");
+script!(CACHE_REPLACE, "prelude.lua", "cache/replace.lua");
+script!(CACHE_TOUCH, "prelude.lua", "cache/touch.lua");
