@@ -19,17 +19,17 @@ use tokio::{
 /// would read the clock for all, and around work that has been tried once poll it a second time.
 /// The work is pinned by the caller, so that it is kept once and not twice.
 pub(crate) const fn within<F, W>(limit: Duration, work: Pin<&mut F>, waits: W) -> Within<'_, F, W> {
-    let timer = None;
     Within {
         work,
         limit,
         waits,
-        timer,
+        timer: None,
     }
 }
 
 pin_project! {
     /// The future of [`within`].
+    #[must_use = "futures do nothing unless polled"]
     pub(crate) struct Within<'a, F, W> {
         work: Pin<&'a mut F>,
         limit: Duration,

@@ -121,6 +121,7 @@ impl Data {
 
     pub(crate) fn is_empty(&self) -> bool {
         match self.changes.is_empty() {
+            // Each request that reads is asked this.
             true => self.cleared || self.base.len() == 0,
             false => self.iter().next().is_none(),
         }

@@ -94,7 +94,7 @@ pub fn table(bytes: &[u8]) {
 }
 
 fn candidates(field: &[u8]) -> Vec<SessionId> {
-    presented(field).candidates(NAME).into_iter().collect()
+    presented(field).candidates(NAME).all().collect()
 }
 
 fn presented(field: &[u8]) -> Presented {

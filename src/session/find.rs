@@ -100,7 +100,7 @@ impl LazySession {
         let doomed = |id: RecordId, until| Doomed { id, until };
         match &settings.backend.side {
             Side::Server(_) => {
-                let candidates = self.0.presented.candidates(name).into_iter();
+                let candidates = self.0.presented.candidates(name).all();
                 let unknown = Timestamp::from_millis(i64::MAX);
                 Ok(candidates
                     .map(|id| doomed(id.record_id(), unknown))

@@ -351,6 +351,7 @@ impl LazySession {
                 return Closing::Untouched;
             }
             let plan = (!state.busy).then(|| state.plan());
+            // If nothing is under way now, nothing can set one any more: no need to look again.
             (plan, state.cookie != CookieChange::Keep)
         };
         let work = plan.map(|plan| Work::new(plan, &self.0.settings, ending));

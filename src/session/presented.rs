@@ -117,7 +117,7 @@ impl Candidates {
         }
     }
 
-    pub(crate) fn into_iter(self) -> impl Iterator<Item = SessionId> {
+    pub(crate) fn all(self) -> impl Iterator<Item = SessionId> {
         self.first.into_iter().chain(self.more)
     }
 }
@@ -176,10 +176,7 @@ mod tests {
         for field in fields {
             headers.append(COOKIE, HeaderValue::from_bytes(field).unwrap());
         }
-        Presented::of(&headers)
-            .candidates(NAME)
-            .into_iter()
-            .collect()
+        Presented::of(&headers).candidates(NAME).all().collect()
     }
 
     /// Also of a field that no header may hold.

@@ -11,11 +11,13 @@ use tokio::{
     net::TcpStream,
     task::JoinSet,
 };
-use tower_keep::{Created, SessionStore, Updated, UserSessions, testing::ManualClock};
+use tower_keep::{
+    Clock, Created, Record, RedisStore, SessionStore, Updated, UserSessions, testing::ManualClock,
+};
 use tower_keep_servers::{Direction, FaultProxy, Server};
 
 use crate::{
-    redis_places::{PATIENCE, Place, Which, eventually, on_each_topology, order, patient},
+    redis_places::{PATIENCE, Place, Which, connect, eventually, on_each_topology, order, patient},
     sql_places::{HOUR, new_id, next, now, record},
     support::{Browser, app, layer_over},
 };
@@ -267,6 +269,74 @@ async fn a_script_that_the_server_has_forgotten_is_sent_once_as_text() {
             }
         }
     }
+}
+
+/// The script of an update reads once where the version and the deadline are those that it is told of, and else twice.
+#[tokio::test]
+async fn an_update_writes_over_what_it_expects_and_looks_closer_at_all_else() {
+    let place = Place::own(Which::Single).await;
+    let server = &place.primaries()[0];
+    let clock = ManualClock::new();
+    // One connection, which is never replaced: nothing is sent twice.
+    let store = RedisStore::from_connection(connect(server).await)
+        .with_timeout(PATIENCE)
+        .with_clock(clock.clone());
+    let first = record(clock.now().into(), HOUR, None);
+    let id = new_id();
+    let created = store.create(&id, &first).await.unwrap();
+    assert_eq!(created, Created::Done);
+    let second = next(&first);
+    let longer = |record: &Record| Record {
+        expires_at: record.expires_at.saturating_add(HOUR / 2),
+        ..next(record)
+    };
+    let third = longer(&second);
+    let fourth = next(&third);
+    let steps = [
+        ("as nearly always", second.clone(), first.version, 1),
+        ("again", second.clone(), first.version, 2),
+        ("a later deadline", third.clone(), second.version, 2),
+        (
+            "the deadline that it has now",
+            fourth.clone(),
+            third.version,
+            1,
+        ),
+    ];
+    for (what, record, expected, looks) in steps {
+        order(server, &["CONFIG", "RESETSTAT"]).await;
+        let updated = store.update(&id, &record, expected).await.unwrap();
+        assert_eq!(updated, Updated::Done, "{what}");
+        assert_eq!(looks_at_a_record(server).await, looks, "{what}");
+        assert_eq!(store.load(&id).await.unwrap(), Some(record), "{what}");
+    }
+
+    // What the server has under that version is this write, whatever it was sent with (C5).
+    let same = Record {
+        payload: b"another".to_vec().into(),
+        ..fourth.clone()
+    };
+    let updated = store.update(&id, &same, fourth.version).await.unwrap();
+    assert_eq!(updated, Updated::Done);
+    assert_eq!(store.load(&id).await.unwrap(), Some(fourth.clone()));
+
+    let later = fourth.expires_at.saturating_add(HOUR / 4);
+    assert!(store.touch(&id, later, fourth.version).await.unwrap());
+    let fifth = next(&fourth);
+    let updated = store.update(&id, &fifth, fourth.version).await.unwrap();
+    assert_eq!(updated, Updated::Done, "touched meanwhile");
+
+    clock.advance(HOUR * 2);
+    let too_late = next(&fifth);
+    let updated = store.update(&id, &too_late, fifth.version).await.unwrap();
+    assert_eq!(updated, Updated::Gone, "dead, though the version is right");
+}
+
+async fn looks_at_a_record(server: &Server) -> u32 {
+    let statistics = order(server, &["INFO", "commandstats"]).await;
+    let calls = statistics.split_once("cmdstat_getrange:calls=");
+    let calls = calls.map_or("0", |(_, rest)| rest.split(',').next().unwrap());
+    calls.parse().unwrap()
 }
 
 #[tokio::test]

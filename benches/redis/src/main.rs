@@ -2,8 +2,8 @@
 //! two other session crates.
 //!
 //! `cargo run --release -- [rounds] [seconds] [case [contender...]]` here; in each round each contender has its turn of so
-//! many seconds in each case, or in that one. Contenders are named by how they begin, such as `floor`; the floor is always
-//! one. Every contender is a server process of its own on one core; Redis, which this program starts and which
+//! many seconds in each case, or in that one. Contenders are named by how their names begin, such as `tower-keep`; the floor is
+//! always there. Every contender is a server process of its own on one core; Redis, which this program starts and which
 //! has to be installed, shares another core with the client. It needs `taskset`, so Linux.
 
 mod axum_session;
@@ -36,7 +36,7 @@ fn main() {
         rounds.parse(),
         seconds.parse(),
     ) {
-        (Ok(rounds @ 1..), Ok(seconds @ 1..)) if !cases.is_empty() => {
+        (Ok(rounds @ 1..), Ok(seconds @ 1..)) if !cases.is_empty() && !contenders.is_empty() => {
             measure(rounds, Duration::from_secs(seconds), cases, contenders);
         }
         _ => eprintln!("{USAGE}"),
@@ -54,11 +54,14 @@ fn main() {
 }
 
 fn contenders(names: &[&str]) -> Vec<Contender> {
-    let is_named = |contender: &Contender| {
-        let name = contender.name();
-        *contender == Contender::Floor || names.iter().any(|start| name.starts_with(start))
-    };
-    Contender::ALL.into_iter().filter(is_named).collect()
+    let is_named = |contender: &Contender, name: &&str| contender.name().starts_with(name);
+    let is_known = |name: &&str| Contender::ALL.iter().any(|one| is_named(one, name));
+    let is_wanted =
+        |one: &Contender| *one == Contender::Floor || names.iter().any(|name| is_named(one, name));
+    match names.iter().all(is_known) {
+        true => Contender::ALL.into_iter().filter(is_wanted).collect(),
+        false => Vec::new(),
+    }
 }
 
 fn named(name: &str) -> Vec<Case> {

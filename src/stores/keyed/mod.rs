@@ -8,4 +8,4 @@ pub(super) use self::{
     value::Kept,
 };
 #[cfg(feature = "redis")]
-pub(super) use value::version_bytes;
+pub(super) use value::{RecordStart, version_bytes};

@@ -1,5 +1,8 @@
 //! What lies under a key.
 
+#[cfg(feature = "redis")]
+use std::ops::Range;
+
 use crate::{
     id::{RecordId, WriteToken},
     record::{Record, RecordError, Version},
@@ -75,6 +78,40 @@ pub(in crate::stores) fn version_bytes(version: &Version) -> [u8; VERSION_LEN] {
     token.copy_from_slice(version.token.as_bytes());
     bytes
 }
+
+/// How a record begins in [`Record::to_bytes`]: with its format, its version and its deadline.
+#[cfg(feature = "redis")]
+pub(in crate::stores) struct RecordStart([u8; DEADLINE.end]);
+
+#[cfg(feature = "redis")]
+impl RecordStart {
+    /// Of the record that is to be written over by `next`, if that leaves the deadline as it is.
+    pub(in crate::stores) fn of(next: &[u8], expected: &Version) -> Self {
+        let mut start = [0; DEADLINE.end];
+        start.copy_from_slice(&next[..DEADLINE.end]);
+        start[VERSION].copy_from_slice(&version_bytes(expected));
+        Self(start)
+    }
+
+    /// The bytes; without the deadline they are shorter than any record.
+    pub(in crate::stores) fn as_bytes(&self, with_deadline: bool) -> &[u8] {
+        match with_deadline {
+            true => &self.0,
+            false => &self.0[..VERSION.end],
+        }
+    }
+}
+
+/// Where the version is in [`Record::to_bytes`].
+#[cfg(feature = "redis")]
+const VERSION: Range<usize> = 1..1 + VERSION_LEN;
+
+/// Where the deadline is. The script `update_usual.lua` reads up to here.
+#[cfg(feature = "redis")]
+const DEADLINE: Range<usize> = VERSION.end..VERSION.end + 8;
+
+#[cfg(feature = "redis")]
+const _: () = assert!(DEADLINE.end == 33 && DEADLINE.end + 2 * 8 + 1 == Record::HEADER_LEN);
 
 fn parse_version(bytes: &[u8]) -> Result<Version, RecordError> {
     let (revision, token) = bytes.split_first_chunk().ok_or(CORRUPT)?;

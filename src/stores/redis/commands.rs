@@ -42,7 +42,7 @@ struct Course {
     last: Option<RedisError>,
 }
 
-/// An attempt that was not the last one: by which connection, and why. `None` if there was none.
+/// A first attempt without an answer: by which connection, and why. `None` if there was no connection.
 type Tried = Option<(Live, Problem)>;
 
 impl Commands {
@@ -140,12 +140,14 @@ impl Commands {
         begun: Instant,
     ) -> Result<Value, Tried> {
         let mut live = self.link.live().ok_or(None)?;
-        let tried = self.attempt(&mut live, command, node, begun, begun + self.timeout);
-        let tried = tried.await;
-        tried.map_err(|problem| Some((live, problem)))
+        let deadline = begun + self.timeout;
+        let reply = self
+            .attempt(&mut live, command, node, begun, deadline)
+            .await;
+        reply.map_err(|problem| Some((live, problem)))
     }
 
-    /// Sends it until it is answered with more than "not now".
+    /// Goes on after that attempt: sends it until it is answered with more than "not now".
     async fn try_on(
         &self,
         command: &Cmd,

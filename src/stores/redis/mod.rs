@@ -15,7 +15,7 @@ mod near;
 mod rotation;
 mod script;
 
-use std::{fmt, ops::Range, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::{
@@ -34,7 +34,7 @@ use self::{
     keys::Prefix,
     link::{Link, Origin},
 };
-use super::keyed::{self, CLOCK_SLACK, Kept, Keys, NOTE_TTL, version_bytes};
+use super::keyed::{self, CLOCK_SLACK, Kept, Keys, NOTE_TTL, RecordStart, version_bytes};
 use crate::{
     clock::{Clock, SystemClock},
     error::{StoreError, StoreErrorKind},
@@ -338,14 +338,13 @@ impl SessionStore for RedisStore {
     ) -> Result<Updated, StoreError> {
         let key = self.prefix.session(id);
         let bytes = record.to_bytes();
+        let start = RecordStart::of(&bytes, &expected);
         loop {
             let now = self.now();
-            let start = start_of(&expected, &bytes);
-            // An expired one is no case for the short way.
-            let expected_start = match record.is_expired(now) {
-                true => &start[..DEADLINE.start],
-                false => &start[..],
-            };
+            // What is stored and has the deadline of an expired record is dead; and what has its version is this very
+            // write. Neither is to be written over, so the script must look closer.
+            let is_usual = !record.is_expired(now) && record.version != expected;
+            let expected_start = start.as_bytes(is_usual);
             let reply = self.commands.run(&script::UPDATE, |command| {
                 Self::fill_keys(command, &[&key]);
                 Self::fill_write(command, &bytes, now, ttl(record.expires_at, now));
@@ -422,15 +421,6 @@ impl SessionStore for RedisStore {
     }
 }
 
-/// How the record begins that an update expects, if it has the deadline of the next one, as nearly always. The script then
-/// has nothing to read.
-fn start_of(expected: &Version, next: &[u8]) -> [u8; DEADLINE.end] {
-    let mut start = [0; DEADLINE.end];
-    start.copy_from_slice(&next[..DEADLINE.end]);
-    start[VERSION].copy_from_slice(&version_bytes(expected));
-    start
-}
-
 /// Of a reply to `GET`, or of a script that answers what is there.
 fn read(value: Value) -> Result<Option<Kept>, StoreError> {
     match value {
@@ -460,12 +450,6 @@ fn ttl(deadline: Timestamp, now: Timestamp) -> i64 {
     let left = deadline.as_millis().saturating_sub(now.as_millis());
     left.clamp(1, TTL_MAX)
 }
-
-/// Where the version is in [`Record::to_bytes`].
-const VERSION: Range<usize> = 1..25;
-
-/// Where the deadline is.
-const DEADLINE: Range<usize> = 25..33;
 
 /// How long an operation may take: less than the 2 seconds of the layer, so that it is the store that tells why.
 const TIMEOUT: Duration = Duration::from_millis(1800);

@@ -33,7 +33,7 @@ const ARGUMENTS_USUAL: usize = 12;
 /// copied at each of them.
 const BYTES_USUAL: usize = 512;
 
-/// Makes a script of files.
+/// Makes a script of files, one after another. `prelude.lua` has the functions that all but the shortest need.
 macro_rules! script {
     ($name:ident, $($file:literal),+) => {
         pub(super) static $name: Script = {

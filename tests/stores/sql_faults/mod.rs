@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{mysql::MySqlPoolOptions, postgres::PgPoolOptions};
+use sqlx::{Database, pool::PoolOptions};
 use tower_keep::{
     MySqlStore, PostgresStore, Record, RecordId, ScanSessions, TableName, UserId, UserSessions,
 };
@@ -70,6 +70,13 @@ impl Pool {
         acquire_timeout: PATIENCE,
         ..Self::ADVISED
     };
+
+    fn options<DB: Database>(self) -> PoolOptions<DB> {
+        PoolOptions::new()
+            .max_connections(self.connections)
+            .test_before_acquire(self.test_before_acquire)
+            .acquire_timeout(self.acquire_timeout)
+    }
 }
 
 /// What each of the stores can do.
@@ -114,39 +121,25 @@ impl Opened {
     }
 
     fn postgres(url: &str, table: &TableName, pool: Pool) -> (PostgresStore, Self) {
-        let pool = PgPoolOptions::new()
-            .max_connections(pool.connections)
-            .test_before_acquire(pool.test_before_acquire)
-            .acquire_timeout(pool.acquire_timeout)
-            .connect_lazy(url)
-            .unwrap();
+        let pool = pool.options().connect_lazy(url).unwrap();
         let store = PostgresStore::new(pool.clone()).with_table(table.clone());
-        let opened = Self {
-            store: Arc::new(store.clone()),
-            size: Arc::new(move || Size {
-                connections: pool.size(),
-                idle: pool.num_idle(),
-            }),
-        };
-        (store, opened)
+        (store.clone(), Self::over(pool, store))
     }
 
     fn mariadb(url: &str, table: &TableName, pool: Pool) -> (MySqlStore, Self) {
-        let pool = MySqlPoolOptions::new()
-            .max_connections(pool.connections)
-            .test_before_acquire(pool.test_before_acquire)
-            .acquire_timeout(pool.acquire_timeout)
-            .connect_lazy(url)
-            .unwrap();
+        let pool = pool.options().connect_lazy(url).unwrap();
         let store = MySqlStore::new(pool.clone()).with_table(table.clone());
-        let opened = Self {
-            store: Arc::new(store.clone()),
+        (store.clone(), Self::over(pool, store))
+    }
+
+    fn over<DB: Database>(pool: sqlx::Pool<DB>, store: impl AnyStore + 'static) -> Self {
+        Self {
+            store: Arc::new(store),
             size: Arc::new(move || Size {
                 connections: pool.size(),
                 idle: pool.num_idle(),
             }),
-        };
-        (store, opened)
+        }
     }
 
     /// How many live sessions there are.

@@ -1,4 +1,5 @@
--- All else. Answers 0 if there is none, 1 if it is done, and else what is there.
+-- Behind `update_usual.lua`, with the same KEYS and ARGV: a closer look.
+-- Answers 0 if there is none, 1 if it is done, and else what is there.
 local present = head(KEYS[1])
 if is_free(present, ARGV[2]) then return 0 end
 if version(present) == version(ARGV[1]) then return 1 end
