@@ -112,10 +112,14 @@ impl Board {
         self.places().of(caller).stage
     }
 
+    /// What the call shall do that stands still. A caller in its own code goes on to its next call, and stands still
+    /// there: an order that it found there would be one step more.
     pub(super) fn order(&self, caller: Caller, order: Order) {
         let mut places = self.places();
         let place = places.of(caller);
-        place.order = Some(order);
+        if place.stage != Stage::Elsewhere {
+            place.order = Some(order);
+        }
         place.waker.wake_by_ref();
     }
 

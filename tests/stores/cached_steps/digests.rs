@@ -20,6 +20,7 @@ impl Digest {
         }))
     }
 
+    /// The payload of each record here names its write; all else of it stays as it was.
     pub(super) fn of_record(record: Option<&Record>) -> Self {
         Self::of(&record.map(|record| {
             let deadline = record.expires_at.as_millis();
@@ -35,7 +36,8 @@ pub(super) struct Past {
     /// What each actor knows. It is code that does the same if it is told the same: so all that it knows is what
     /// each of its steps has let it see.
     actors: Vec<Digest>,
-    /// What has been done to a cache, and how often. With the copy that it has, that is all that there is in one.
+    /// What has been done to a cache, and how often. With the copy that it has, that is all that there is in one
+    /// while its clock stands still.
     done: BTreeMap<(usize, &'static str), u64>,
 }
 

@@ -16,10 +16,10 @@ pub(super) struct Explored {
     pub(super) runs: u64,
     /// Runs that were broken off, as all that could follow had been tried.
     pub(super) broken_off: u64,
-    /// Runs in which a load answered something older than one before it, which is allowed while the write
-    /// is under way.
+    /// Runs to the end in which a load answered something older than one before it, which is allowed while the
+    /// write is under way. Of those that were broken off, some would have.
     pub(super) regressive: u64,
-    /// The shortest run that should not be, and why.
+    /// The shortest that was met of runs that should not be, and why.
     pub(super) violation: Option<(String, Vec<Step>)>,
 }
 
@@ -36,18 +36,25 @@ impl Explored {
     }
 }
 
-/// Depth first, by doing it again: a run is the list of its choices, and nothing else is kept of it.
+/// Depth first, by doing it again: a run is the list of its choices.
 ///
 /// Of two runs that differ only in the order of neighbours which do not see one another, one is left out: what
 /// has been tried at a branch *sleeps* on the branches after it, until something happens that it would notice
-/// (Godefroid's sleep sets). And a run is broken off where one before it stood with no more asleep: what can follow
-/// has been tried there. No state is left out by that, and no order of what can be told apart.
+/// (Godefroid's sleep sets). And a run is broken off where one before it stood with no more asleep. What can follow
+/// has been tried there, to the end: each step leads to where no run has come from, so that none meets itself. No
+/// violation is left out by either.
 pub(super) fn explore(scenario: &Scenario, stop_at_violation: bool) -> Explored {
     let mut explored = Explored::default();
     let mut choices: Vec<usize> = Vec::new();
     let mut known = Known::default();
+    let mut widths: Vec<usize> = Vec::new();
     loop {
-        let widths = run(scenario, &mut choices, &mut known, &mut explored);
+        let repeated = widths[..choices.len().min(widths.len())].to_vec();
+        widths = run(scenario, &mut choices, &mut known, &mut explored);
+        assert!(
+            widths.starts_with(&repeated),
+            "a run that is repeated goes as it did"
+        );
         if stop_at_violation && explored.violation.is_some() {
             return explored;
         }
@@ -116,7 +123,7 @@ fn run(
 struct Known(HashMap<Digest, Vec<Vec<Step>>>);
 
 impl Known {
-    /// Whether all that can follow has been tried, or will be.
+    /// Whether all that can follow has been tried.
     fn covers(&mut self, world: &World, asleep: &[Step]) -> bool {
         let Some(place) = world.place() else {
             return false;

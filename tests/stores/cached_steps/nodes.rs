@@ -32,7 +32,7 @@ impl Nodes {
                 Self::of(scenario, board, sheet, &[cache])
             }
             Caches::Own => {
-                // As of one that is told of writes: nothing goes by its age here.
+                // As of one that is told of writes. Its copies are good for longer than a run lets pass.
                 let cache = |_| MemoryCache::of_sole_process();
                 let caches: Vec<_> = (0..scenario.nodes).map(cache).collect();
                 Self::of(scenario, board, sheet, &caches)

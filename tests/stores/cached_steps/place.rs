@@ -36,8 +36,12 @@ impl World {
         )))
     }
 
-    /// What follows from a step for those who can be told of it.
+    /// Notes what a step that is about to be taken will let its actor see, and what it will do to a cache. Nobody asks
+    /// once something has failed.
     pub(super) fn remember(&mut self, step: Step) {
+        if self.is_troubled() {
+            return;
+        }
         let footprint = self.footprint(step);
         if let Step::Go(Caller::Actor(actor), _) = step {
             let stored = (footprint.store != Access::None).then(|| self.sheet.present());

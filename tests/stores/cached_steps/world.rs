@@ -279,9 +279,9 @@ impl World {
     }
 
     pub(super) fn take(&mut self, step: Step) {
-        self.remember(step);
         let runtime = Rc::clone(&self.runtime);
         let _guard = runtime.enter();
+        self.remember(step);
         match step {
             Step::Go(caller, order) => {
                 if order != Order::GoOn {
@@ -335,6 +335,7 @@ impl World {
 
     fn poll(&mut self, number: usize) {
         let actor = &mut self.actors[number];
+        let begins = !actor.has_begun;
         actor.has_begun = true;
         self.board.polled(Some(number));
         let mut context = Context::from_waker(Waker::noop());
@@ -343,6 +344,11 @@ impl World {
             actor.future = None;
         }
         self.board.polled(None);
+        let stage = self.board.stage(Caller::Actor(number));
+        assert!(
+            !begins || matches!(stage, Stage::Before(_)),
+            "one step at a time"
+        );
     }
 
     /// A failure of the cache that the node is about to hear of.
