@@ -120,11 +120,11 @@ impl Data {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        match self.changes.is_empty() {
-            // Each request that reads is asked this.
-            true => self.cleared || self.base.len() == 0,
-            false => self.iter().next().is_none(),
-        }
+        let base = if self.cleared { 0 } else { self.base.len() };
+        // A change without a value takes away a key of the base, each another.
+        let empty = self.changes.len() == base && self.changes.iter().all(Change::removes);
+        debug_assert_eq!(empty, self.iter().next().is_none());
+        empty
     }
 
     /// Whether what is to be stored differs from what the store had.
@@ -268,6 +268,12 @@ impl Data {
 
 const fn too_large() -> Error {
     Error::new(ErrorKind::TooLarge, "the session would outgrow its limit")
+}
+
+impl Change {
+    const fn removes(&self) -> bool {
+        self.value.is_none()
+    }
 }
 
 impl Replay {

@@ -14,7 +14,10 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Sleep, sleep},
+};
 
 use crate::{
     backend::{Backend, Queues, Side},
@@ -105,8 +108,12 @@ impl Settings {
         work: Pin<&'a mut impl Future<Output = Result<T, Error>>>,
     ) -> impl Future<Output = Result<T, Error>> {
         let limit = self.options.limits.store_timeout;
+        let start_timer = move || {
+            self.pulse.keep();
+            sleep(limit)
+        };
         InTime {
-            answer: within(limit, work, || self.pulse.keep()),
+            answer: within(work, start_timer),
             settings: self,
             operation,
         }
@@ -130,18 +137,18 @@ impl Settings {
 
 pin_project! {
     /// The future of [`Settings::in_time`]. As an `async fn` it would keep its arguments twice.
-    struct InTime<'a, F, W> {
+    struct InTime<'a, F, S> {
         #[pin]
-        answer: Within<'a, F, W>,
+        answer: Within<'a, F, S>,
         settings: &'a Settings,
         operation: &'static str,
     }
 }
 
-impl<T, F, W> Future for InTime<'_, F, W>
+impl<T, F, S> Future for InTime<'_, F, S>
 where
     F: Future<Output = Result<T, Error>>,
-    W: Fn(),
+    S: Fn() -> Sleep,
 {
     type Output = F::Output;
 

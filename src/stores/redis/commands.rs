@@ -11,14 +11,14 @@ use std::{
 use redis::{
     Cmd, ErrorKind, RedisError, RedisResult, Value, cluster_routing::SingleNodeRoutingInfo,
 };
-use tokio::time::{Instant, error::Elapsed, sleep, timeout_at};
+use tokio::time::{Instant, error::Elapsed, sleep, sleep_until, timeout_at};
 
 use super::{
     failure::{Fate, out_of_time, store_error},
     link::{Link, Live, Mark},
     script::Script,
 };
-use crate::error::StoreError;
+use crate::{error::StoreError, patience::within};
 
 /// Sends commands through a link. Cheap to clone.
 #[derive(Clone)]
@@ -47,8 +47,8 @@ type Tried = Option<(Live, Problem)>;
 
 impl Commands {
     /// A command that may be sent twice.
-    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, StoreError> {
-        self.send_to(command, None).await
+    pub(super) fn send(&self, command: &Cmd) -> impl Future<Output = Result<Value, StoreError>> {
+        self.send_to(command, None)
     }
 
     /// The same to one node of a cluster.
@@ -212,16 +212,16 @@ impl Commands {
         let patience = deadline.min(now + SILENCE);
         let silent = live.mark();
         let mut sending = pin!(live.connection.send(command, node));
-        match timeout_at(patience, sending.as_mut()).await {
-            Ok(reply) => Ok(reply?),
-            Err(elapsed) if patience == deadline => {
+        match within(sending.as_mut(), || sleep_until(patience)).await {
+            Some(reply) => Ok(reply?),
+            None if patience == deadline => {
                 // Who has less time than that does not see it replaced, but the next one does.
                 if silent.age() >= SILENCE {
                     self.link.replace(silent);
                 }
-                Err(elapsed.into())
+                Err(Problem::OutOfTime)
             }
-            Err(_) => Box::pin(self.outlast(sending, silent, deadline)).await,
+            None => Box::pin(self.outlast(sending, silent, deadline)).await,
         }
     }
 

@@ -146,6 +146,12 @@ pub async fn c05_sent_twice_is_applied_once(store: Shared) {
         assert_eq!(load(store, &id).await.as_ref(), Some(&second));
     }
 
+    // Somebody may have used the session before it is sent again: the deadline does not come back.
+    let touched = postpone(store, &id, &second).await;
+    let updated = store.update(&id, &second, first.version).await;
+    assert_eq!(updated.expect("update once more"), Updated::Done);
+    assert_eq!(load(store, &id).await, Some(touched));
+
     let third = next(&second, b"third");
     let new = new_id();
     for _ in 0..2 {
@@ -154,6 +160,23 @@ pub async fn c05_sent_twice_is_applied_once(store: Shared) {
         assert_eq!(load(store, &new).await.as_ref(), Some(&third));
         assert_eq!(load(store, &id).await, None);
     }
+
+    let touched = postpone(store, &new, &third).await;
+    let rotated = store.rotate(&id, &new, &third, second.version).await;
+    assert_eq!(rotated.expect("rotate once more"), Rotated::Done);
+    assert_eq!(load(store, &new).await, Some(touched));
+    assert_eq!(load(store, &id).await, None);
+}
+
+/// Moves the deadline of what is stored.
+async fn postpone(store: &dyn SessionStore, id: &RecordId, present: &Record) -> Record {
+    let touched = Record {
+        expires_at: present.expires_at.saturating_add(Duration::from_secs(60)),
+        ..present.clone()
+    };
+    let done = store.touch(id, touched.expires_at, present.version).await;
+    assert!(done.expect("touch"));
+    touched
 }
 
 pub async fn c06_rotation_leaves_exactly_one_live_id(store: Shared) {
