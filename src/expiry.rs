@@ -80,15 +80,36 @@ impl ExpiryPolicy {
         by_rule.min(absolute)
     }
 
-    /// The later deadline to write if the session is used now, or `None` while the written one is
-    /// near enough.
-    pub(crate) fn postponed(
+    /// When a session is to die that is used now, where no cookie can tell of it: so much earlier
+    /// that the next request finds it due to be postponed, and renews the cookie too. Otherwise one
+    /// that is used between requests would never be due, and the cookie would run out.
+    pub(crate) fn silent_deadline(
         &self,
         rule: Option<Expiry>,
         now: Timestamp,
-        expires_at: Timestamp,
         absolute: Timestamp,
-    ) -> Option<Timestamp> {
+    ) -> Timestamp {
+        let deadline = self.deadline(rule, now, absolute);
+        match self.touch_after(rule) {
+            Some(touch_after) => deadline.saturating_sub(touch_after),
+            None => deadline,
+        }
+    }
+
+    /// Whether that deadline is so much later than the written one that it is to be written.
+    pub(crate) fn is_due(
+        &self,
+        rule: Option<Expiry>,
+        deadline: Timestamp,
+        expires_at: Timestamp,
+    ) -> bool {
+        let is_later = |by| deadline >= expires_at && deadline.duration_since(expires_at) >= by;
+        self.touch_after(rule).is_some_and(is_later)
+    }
+
+    /// How much later the deadline of a session in use has to come before it is written again.
+    /// `None` if it is fixed.
+    fn touch_after(&self, rule: Option<Expiry>) -> Option<Duration> {
         let idle = match rule {
             Some(Expiry::At(_)) => return None,
             Some(Expiry::Idle(idle)) => idle,
@@ -97,14 +118,11 @@ impl ExpiryPolicy {
         // A rule shorter than the layer's is counted by its own tenth: what is seldom enough for
         // long sessions would let a short one die in use.
         let tenth = idle / Self::TOUCH_FRACTION;
-        let touch_after = match self.touch_after {
+        Some(match self.touch_after {
             Some(after) if idle < self.idle => after.min(tenth),
             Some(after) => after,
             None => tenth,
-        };
-        let deadline = self.deadline(rule, now, absolute);
-        let due = deadline >= expires_at && deadline.duration_since(expires_at) >= touch_after;
-        due.then_some(deadline)
+        })
     }
 
     /// The cookie's `Max-Age`: what is left, or `None` for a cookie that ends with the browser.
@@ -174,6 +192,19 @@ mod tests {
         Timestamp::from_millis(secs * 1000)
     }
 
+    impl ExpiryPolicy {
+        fn postponed(
+            &self,
+            rule: Option<Expiry>,
+            now: Timestamp,
+            expires_at: Timestamp,
+            absolute: Timestamp,
+        ) -> Option<Timestamp> {
+            let deadline = self.deadline(rule, now, absolute);
+            self.is_due(rule, deadline, expires_at).then_some(deadline)
+        }
+    }
+
     #[test]
     fn the_earlier_of_the_idle_and_the_absolute_deadline_counts() {
         assert_eq!(POLICY.deadline(None, at(0), at(3000)), at(1000));
@@ -195,6 +226,20 @@ mod tests {
     #[test]
     fn a_deadline_at_its_absolute_end_is_not_written_again() {
         assert_eq!(POLICY.postponed(None, at(2900), at(3000), at(3000)), None);
+    }
+
+    #[test]
+    fn what_no_cookie_tells_of_is_due_at_the_next_request() {
+        let end = Some(Expiry::At(UNIX_EPOCH + Duration::from_secs(2000)));
+        let short = Some(Expiry::Idle(Duration::from_secs(100)));
+        for (rule, silent) in [(None, at(1400)), (short, at(590))] {
+            assert_eq!(POLICY.silent_deadline(rule, at(500), at(3000)), silent);
+            assert!(POLICY.postponed(rule, at(500), silent, at(3000)).is_some());
+        }
+        assert_eq!(POLICY.silent_deadline(end, at(500), at(3000)), at(2000));
+        let near_the_end = POLICY.silent_deadline(None, at(2500), at(3000));
+        let postponed = POLICY.postponed(None, at(2500), near_the_end, at(3000));
+        assert_eq!(postponed, Some(at(3000)));
     }
 
     #[test]

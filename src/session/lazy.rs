@@ -12,7 +12,7 @@ use tokio::{runtime::Handle, sync::Mutex as AsyncMutex};
 use crate::{
     data::parse,
     error::{Error, ErrorKind},
-    options::{CookieOptions, Outage},
+    options::CookieOptions,
     session::{
         Session,
         commit::{Outcome, Stored, Work, carry_out},
@@ -89,7 +89,7 @@ impl LazySession {
     /// # Errors
     ///
     /// [`ErrorKind::Store`] and [`ErrorKind::Timeout`] if the store fails or is silent (unless the
-    /// layer serves an empty session then, see [`Outage`]), and [`ErrorKind::Unsupported`] for a
+    /// layer serves an empty session then, see [`Outage`](crate::Outage)), and [`ErrorKind::Unsupported`] for a
     /// record of a newer version. Nothing is known about the session then; answer with the error. A
     /// later call tries again.
     ///
@@ -113,7 +113,7 @@ impl LazySession {
         }
         let settings = &*self.0.settings;
         match settings.in_time("load", pin!(self.load_once())).await {
-            Err(error) if settings.options.outage == Outage::Anonymous => {
+            Err(error) if settings.serves_without_store(&error) => {
                 let kind = error.kind();
                 tracing::warn!(?kind, "serving an empty session during an outage");
                 self.install(Arc::new(Draft::stand_in(settings)));
@@ -246,7 +246,7 @@ impl LazySession {
             let state = self.state();
             (state.draft.clone(), state.phase)
         };
-        let draft = match before.as_deref() {
+        let mut draft = match before.as_deref() {
             None => self.find().await?,
             Some(draft) if draft.access == Access::ReadOnly => self.find().await?,
             Some(draft) if draft.access == Access::Ended => Arc::new(Draft::ended(settings)),
@@ -258,6 +258,7 @@ impl LazySession {
                 }
             },
         };
+        Arc::make_mut(&mut draft).is_silent = phase != Phase::Open;
         let mut state = self.state();
         let outdated = match same(state.draft.as_ref(), before.as_ref()) {
             true => state.draft.replace(draft),

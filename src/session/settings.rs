@@ -25,7 +25,7 @@ use crate::{
     error::{Error, ErrorKind},
     id::{RandomSource, SystemRandom},
     meter::{Event, count},
-    options::{OptionsError, SessionOptions},
+    options::{OptionsError, Outage, SessionOptions},
     patience::{Within, within},
     session::pulse::Pulse,
     timestamp::Timestamp,
@@ -75,6 +75,12 @@ impl Settings {
             Side::Server(_) => false,
             Side::Client(client) => !client.is_revocable(),
         }
+    }
+
+    /// Whether a request goes on with an empty session though this has happened to its own.
+    pub(crate) fn serves_without_store(&self, error: &Error) -> bool {
+        let is_outage = matches!(error.kind(), ErrorKind::Store | ErrorKind::Timeout);
+        is_outage && self.options.outage == Outage::Anonymous
     }
 
     /// What contradicts itself, or leaves no room.

@@ -115,6 +115,8 @@ pub(crate) struct Draft {
     pub(crate) login: Option<UserId>,
     pub(crate) rotate: bool,
     pub(crate) access: Access,
+    /// Loaded again after the answer: no cookie can tell of a later deadline.
+    pub(crate) is_silent: bool,
 }
 
 /// Whether a draft may be changed.
@@ -227,6 +229,7 @@ impl Draft {
             login: None,
             rotate: false,
             access: Access::Full,
+            is_silent: false,
         }
     }
 
@@ -254,6 +257,7 @@ impl Draft {
             login: None,
             rotate: false,
             access: Access::Full,
+            is_silent: false,
         }
     }
 
@@ -317,21 +321,29 @@ impl Draft {
 
     /// Later if that is due, so that the cookie and the record are always renewed together.
     fn next_deadline(&self, base: &Record, policy: &ExpiryPolicy, now: Timestamp) -> Timestamp {
-        let rule = self.data.rule();
-        let absolute = base.absolute_deadline;
-        if self.rotate || self.data.is_rule_changed() {
-            return policy.deadline(rule, now, absolute);
+        let deadline = self.deadline_of_use(base, policy, now);
+        let is_new = self.rotate || self.data.is_rule_changed();
+        match is_new || policy.is_due(self.data.rule(), deadline, base.expires_at) {
+            true => deadline,
+            false => base.expires_at,
         }
-        policy
-            .postponed(rule, now, base.expires_at, absolute)
-            .unwrap_or(base.expires_at)
     }
 
     /// The later deadline to write because the session was used.
     pub(crate) fn postponed(&self, policy: &ExpiryPolicy, now: Timestamp) -> Option<Timestamp> {
         let record = &self.origin.as_ref()?.record;
-        let rule = self.data.rule();
-        policy.postponed(rule, now, record.expires_at, record.absolute_deadline)
+        let deadline = self.deadline_of_use(record, policy, now);
+        let is_due = policy.is_due(self.data.rule(), deadline, record.expires_at);
+        is_due.then_some(deadline)
+    }
+
+    /// When the session ends if it is used now and then not again.
+    fn deadline_of_use(&self, base: &Record, policy: &ExpiryPolicy, now: Timestamp) -> Timestamp {
+        let (rule, absolute) = (self.data.rule(), base.absolute_deadline);
+        match self.is_silent {
+            true => policy.silent_deadline(rule, now, absolute),
+            false => policy.deadline(rule, now, absolute),
+        }
     }
 
     /// The same intentions over a newer state of the same record.
@@ -347,6 +359,7 @@ impl Draft {
             login: self.login.clone(),
             rotate: self.rotate,
             access: self.access,
+            is_silent: self.is_silent,
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use axum::{Router, extract::Path, routing::post};
-use tower_keep::{Error, ErrorKind, MemoryStore, Session, SessionLayer};
+use tower_keep::{Error, ErrorKind, MemoryStore, Outage, Session, SessionLayer};
 
 use crate::support::{Answer, Browser, Site, app, one_in_elsewhere, router, some_of};
 
@@ -111,8 +111,12 @@ async fn a_record_of_a_newer_version_is_a_503_and_not_overwritten() {
         payload[0] = version;
         for payload in [payload, vec![version], vec![version; 1000]] {
             let newer = site.overwrite(&browser, payload).await;
+            let anonymous = app(site.layer().with_outage(Outage::Anonymous));
+            let anonymous = Browser::new(&anonymous).with_id_of(&browser);
             for path in ["/loaded", "/optional", "/dump"] {
                 refused(&browser.clone().get(path).await);
+                // The store is not out.
+                refused(&anonymous.clone().get(path).await);
             }
             for path in ["/put/new/data", "/login/ada", "/cycle", "/flush", "/clear"] {
                 refused(&browser.clone().post(path).await);

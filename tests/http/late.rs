@@ -16,7 +16,10 @@ use axum::{
 };
 use http_body::Frame;
 use tokio::sync::{mpsc, oneshot};
-use tower_keep::{Error, ErrorKind, Expiry, LazySession, Session, testing::Operation};
+use tower_keep::{
+    Error, ErrorKind, Expiry, LazySession, Session,
+    testing::{ManualClock, Operation},
+};
 
 use crate::support::{
     Browser, TestStore, WatchedStore, layer_over, post_meanwhile, router, yields,
@@ -203,6 +206,41 @@ async fn a_stream_that_reloads_can_not_change_the_expiry_which_the_cookie_tells(
     assert_eq!(answer.body, "Some(Idle(600s))");
     assert_eq!(answer.set_cookies(), [""; 0]);
     assert_eq!(browser.get("/get/late").await.body, r#""kept""#);
+}
+
+/// A save after the answer keeps the session alive; the cookie has to live as long.
+#[tokio::test]
+async fn a_session_that_a_stream_has_used_has_its_cookie_renewed_by_the_next_request() {
+    const IDLE: Duration = Duration::from_secs(600);
+    for rounds in [1, 2, 5, 8] {
+        let clock = ManualClock::new();
+        let store = TestStore::new().with_clock(clock.clone());
+        let ticking = clock.clone();
+        let handler = async move |session: Session| {
+            session.insert("early", 1)?;
+            Ok::<_, Error>(Stream::body(async move {
+                for round in 0..rounds {
+                    ticking.advance(IDLE / 6);
+                    session.reload().await.unwrap();
+                    session.insert("late", round).unwrap();
+                    session.save().await.unwrap();
+                }
+                "done".into()
+            }))
+        };
+        let layer = layer_over(store.clone())
+            .with_clock(clock.clone())
+            .with_idle_timeout(IDLE);
+        let app = router().route("/stream", post(handler)).layer(layer);
+        let mut browser = Browser::new(&app);
+        assert_eq!(browser.post("/stream").await.assert_ok().body, "done");
+        let answer = browser.get("/get/late").await.assert_ok();
+        assert_eq!(answer.body, (rounds - 1).to_string());
+        let cookie = answer.the_cookie();
+        assert!(cookie.contains("Max-Age=600"), "{rounds} rounds: {cookie}");
+        let again = browser.get("/get/late").await.assert_ok();
+        assert_eq!(again.set_cookies(), [""; 0], "once is enough");
+    }
 }
 
 #[tokio::test]

@@ -129,7 +129,12 @@ impl Board {
         let place = places.of(caller);
         let stage = std::mem::replace(&mut place.stage, Stage::Elsewhere);
         let effect = place.effect.take();
-        if let (true, Stage::Before(call), Some(effect)) = (arrives, stage, effect) {
+        place.order = None;
+        let call = match stage {
+            Stage::Before(call @ (Call::Write(_) | Call::Alter(..))) if arrives => call,
+            _ => return,
+        };
+        if let Some(effect) = effect {
             places.delay(call, effect);
         }
     }
@@ -176,6 +181,10 @@ impl Board {
             place.stage = Stage::Before(call);
             place.effect = Some(effect);
         }
+        let _standing = Standing {
+            board: self,
+            caller,
+        };
         let order = self.stand_still(caller).await;
         let effect = self.places().of(caller).effect.take().unwrap();
         match order {
@@ -186,7 +195,6 @@ impl Board {
         let failed = order != Order::GoOn;
         self.places().of(caller).stage = Stage::After { call, failed };
         self.stand_still(caller).await;
-        self.places().of(caller).stage = Stage::Elsewhere;
         match outcome.lock().unwrap().take() {
             Some(answer) if !failed => Ok(answer),
             _ => Err(lost()),
@@ -213,6 +221,19 @@ impl Board {
 
     fn places(&self) -> MutexGuard<'_, Places> {
         self.0.lock().unwrap()
+    }
+}
+
+/// A call that has not come to its end.
+struct Standing<'a> {
+    board: &'a Board,
+    caller: Caller,
+}
+
+/// The caller goes on. If it has waited too long, what it has sent arrives later.
+impl Drop for Standing<'_> {
+    fn drop(&mut self) {
+        self.board.abandon(self.caller, true);
     }
 }
 

@@ -316,6 +316,10 @@ impl World {
             }
             Step::End => self.end(&runtime),
         }
+        if self.is_troubled() && !self.is_over {
+            // A payer that was made comes to its first call.
+            pass(&runtime, Duration::ZERO);
+        }
     }
 
     fn is_in_trouble(&mut self, node: usize) {
@@ -363,12 +367,13 @@ impl World {
 
     /// Calls of the cache that are under way when time passes come too late.
     fn notice_timeouts(&self) {
-        for (number, actor) in self.actors.iter().enumerate() {
-            if let Stage::Before(call) | Stage::After { call, .. } =
-                self.board.stage(Caller::Actor(number))
+        let actors = (0..self.actors.len()).map(Caller::Actor);
+        let payers = (0..self.nodes.stores.len()).map(Caller::Payer);
+        for caller in actors.chain(payers) {
+            if let Stage::Before(call) | Stage::After { call, .. } = self.board.stage(caller)
                 && call.is_of_cache()
             {
-                self.judge.is_cut_off(actor.node);
+                self.judge.is_cut_off(self.node_of(caller));
             }
         }
     }
