@@ -28,9 +28,10 @@ use axum::{
     extract::State,
     routing::{get, post},
 };
+use http::StatusCode;
 use serde::Deserialize;
 use tower_keep::{
-    CookieStore, Error, Keyring, LazySession, MemoryStore, Revocable, Session, SessionLayer,
+    CookieStore, Error, Keyring, LazySession, MemoryStore, Revocable, Session, SessionLayer, UserId,
 };
 
 #[tokio::main]
@@ -78,8 +79,12 @@ struct Login {
 }
 
 /// Asks for no password: the example `login` shows how.
-async fn login(session: Session, form: Form<Login>) -> Result<(), Error> {
-    session.login(&form.user)
+async fn login(session: Session, form: Form<Login>) -> Result<StatusCode, Error> {
+    let Some(user) = UserId::parse(&form.user) else {
+        return Ok(StatusCode::BAD_REQUEST);
+    };
+    session.login(user)?;
+    Ok(StatusCode::OK)
 }
 
 async fn logout(session: LazySession) -> Result<(), Error> {

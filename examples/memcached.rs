@@ -17,7 +17,7 @@
 //!
 //! The first argument names the nodes. It starts even when they are away, and answers 503 until they are back.
 //!
-//! When memcached needs the room or is restarted, people are logged out. It can not find the sessions of a user: for a
+//! When memcached needs the room or is restarted, people are logged out. It cannot find the sessions of a user: for a
 //! list of one's devices see the examples `redis` and `login`.
 
 use std::{env, error::Error as StdError};
@@ -26,8 +26,9 @@ use axum::{
     Form, Router,
     routing::{get, post},
 };
+use http::StatusCode;
 use serde::Deserialize;
-use tower_keep::{Error, LazySession, MemcachedStore, Session, SessionLayer};
+use tower_keep::{Error, LazySession, MemcachedStore, Session, SessionLayer, UserId};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn StdError>> {
@@ -61,8 +62,12 @@ struct Login {
 }
 
 /// Asks for no password: the example `login` shows how.
-async fn login(session: Session, form: Form<Login>) -> Result<(), Error> {
-    session.login(&form.user)
+async fn login(session: Session, form: Form<Login>) -> Result<StatusCode, Error> {
+    let Some(user) = UserId::parse(&form.user) else {
+        return Ok(StatusCode::BAD_REQUEST);
+    };
+    session.login(user)?;
+    Ok(StatusCode::OK)
 }
 
 async fn logout(session: LazySession) -> Result<(), Error> {

@@ -31,7 +31,7 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, header::USER_AGENT};
 use serde::Deserialize;
-use tower_keep::{Error, LazySession, RedisStore, Session, SessionLayer, UserSessions};
+use tower_keep::{Error, LazySession, RedisStore, Session, SessionLayer, UserId, UserSessions};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn StdError>> {
@@ -67,10 +67,19 @@ struct Login {
 }
 
 /// Asks for no password: the example `login` shows how.
-async fn login(session: Session, headers: HeaderMap, form: Form<Login>) -> Result<(), Error> {
-    session.login(&form.user)?;
-    let user_agent = headers.get(USER_AGENT).and_then(|name| name.to_str().ok());
-    session.insert("user_agent", user_agent)
+async fn login(
+    session: Session,
+    headers: HeaderMap,
+    form: Form<Login>,
+) -> Result<StatusCode, Error> {
+    let Some(user) = UserId::parse(&form.user) else {
+        return Ok(StatusCode::BAD_REQUEST);
+    };
+    session.login(user)?;
+    let text = headers.get(USER_AGENT).and_then(|name| name.to_str().ok());
+    let user_agent = text.map(|text| text.chars().take(USER_AGENT_LEN_MAX).collect::<String>());
+    session.insert("user_agent", user_agent)?;
+    Ok(StatusCode::OK)
 }
 
 async fn logout(session: LazySession) -> Result<(), Error> {
@@ -83,7 +92,8 @@ async fn devices(session: Session, store: State<RedisStore>) -> Result<Response,
     };
     let mut list = String::new();
     for stored in store.sessions_of(&user).await? {
-        let user_agent: Option<String> = stored.get("user_agent")?;
+        // Data that cannot be read hides no device.
+        let user_agent: Option<String> = stored.get("user_agent").unwrap_or_default();
         list += user_agent.as_deref().unwrap_or("an unknown device");
         let is_this = session.record_id() == Some(stored.id);
         list += if is_this { " (this one)\n" } else { "\n" };
@@ -99,3 +109,6 @@ async fn end_others(session: Session, store: State<RedisStore>) -> Result<Respon
     let ended = store.delete_all_of(&user, this.as_ref()).await?;
     Ok(format!("ended: {}\n", ended.len()).into_response())
 }
+
+/// Longer than those of browsers, and too short to fill a session of 64 KiB.
+const USER_AGENT_LEN_MAX: usize = 256;

@@ -28,14 +28,14 @@ use crate::{
 /// record in only if there still is nothing, and neither a [`replace`](Self::replace) nor a
 /// [`remove`](Self::remove) of that id has come since the ticket was handed out; whatever the cache has lost or
 /// evicted meanwhile, and however long it took. *A mark that is left behind by a logout could be evicted, or
-/// outlived by a reader that stands still; a ticket can not.*
+/// outlived by a reader that stands still; a ticket cannot.*
 ///
 /// **K3 A replacement needs its predecessor.** `replace` puts the record in only in place of the version that
 /// the writer has replaced in the store. If the present copy is older than the record and is not that version,
 /// it is let go of. If it is the same or newer, it stays. If there is none, none is put in.
 ///
 /// **K4 What is removed stays away.** After `remove` a `get` finds nothing until a fill with a later ticket. A cache
-/// on servers says where it can not keep this: when one fails over to another that has not heard of the removal.
+/// on servers says where it cannot keep this: when one fails over to another that has not heard of the removal.
 ///
 /// **K5 A touch moves the deadline alone**, of the copy of that version, and only later.
 ///
@@ -84,7 +84,7 @@ pub trait RecordCache: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Whenever the cache can not tell. It then counts as a miss that nobody fills.
+    /// Whenever the cache cannot tell. It then counts as a miss that nobody fills.
     fn get(
         &self,
         id: &RecordId,

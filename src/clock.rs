@@ -4,8 +4,10 @@ use std::{fmt::Debug, sync::Arc, time::SystemTime};
 
 /// Tells the time to a [`SessionLayer`](crate::SessionLayer) and to the stores.
 ///
-/// Everything in this crate that depends on the time asks a `Clock`, so that a test can move it
-/// (see `ManualClock` of the `testing` feature) instead of waiting.
+/// The times in a session's record, and whether it has expired, are told by a `Clock`, so that a test can
+/// move it (see `ManualClock` of the `testing` feature) instead of waiting. What is measured is not:
+/// timeouts, pauses and the age of copies in caches go by the timer of tokio or by the server, and the time
+/// in a [`WriteToken`](crate::WriteToken) is that of the operating system.
 ///
 /// # Examples
 ///

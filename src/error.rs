@@ -56,7 +56,7 @@ pub enum ErrorKind {
     Gone,
     /// The change would make the record larger than the layer's limit (413).
     TooLarge,
-    /// The value can not be written as JSON (500).
+    /// The value cannot be written as JSON (500).
     Encode,
     /// What is stored under the key is not of the type that was asked for (500).
     Decode,
@@ -66,7 +66,7 @@ pub enum ErrorKind {
     /// or a save or a reload by a clone of it is under way (500). See
     /// [`Session::reload`](crate::Session::reload).
     Committed,
-    /// The store is out, and the layer serves an empty session that can not be changed (503).
+    /// The store is out, and the layer serves an empty session that cannot be changed (503).
     ReadOnly,
     /// No random bits, or no unused id in a bounded number of attempts (500).
     IdGeneration,
@@ -223,7 +223,7 @@ pub struct StoreError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// It can not be reached, or not now; the same call may succeed later.
+    /// It cannot be reached, or not now; the same call may succeed later.
     Unavailable,
     /// The record is there, but damaged. The layer serves such a request an empty session, and
     /// leaves the damaged record alone.

@@ -95,7 +95,7 @@ impl fmt::Debug for SessionId {
 
 /// The name of a record in a store: SHA-256 of the [`SessionId`] behind a domain-separation prefix.
 ///
-/// It can be computed from the id, but the id can not be computed from it: somebody who reads the
+/// It can be computed from the id, but the id cannot be computed from it: somebody who reads the
 /// whole store can present none of what he finds.
 ///
 /// `Debug` shows its first 8 hexadecimal digits, enough to correlate log lines.
@@ -194,7 +194,7 @@ pub trait RandomSource: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Fails where it can not give bytes of full strength. It must never give weaker ones instead.
+    /// Fails where it cannot give bytes of full strength. It must never give weaker ones instead.
     fn fill(&self, buffer: &mut [u8]) -> Result<(), RandomError>;
 }
 

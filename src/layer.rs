@@ -40,7 +40,9 @@ use crate::{
 /// panic catcher, compression): it must see the handler's own status to know whether to commit.
 ///
 /// Two layers around one handler: the inner one is found in the extensions, and the outer one costs
-/// nothing. Give them different cookie names, or the same store and options.
+/// nothing. Give them either the same cookie name, store and options, or different cookie names *and* different stores
+/// (another prefix, table or folder): a store knows a session by its id alone, so that over one store the id in one
+/// cookie is valid in the other.
 ///
 /// # Panics
 ///
@@ -73,6 +75,9 @@ pub struct SessionLayer {
 
 impl SessionLayer {
     /// A layer with the default options over a store.
+    ///
+    /// Each application, and each part of one that has users of its own, needs a store of its own (another prefix,
+    /// table or folder): in all that share one, the same ids are valid, and the same names are the same users.
     #[must_use]
     pub fn new(store: impl IntoBackend) -> Self {
         Self {
@@ -141,7 +146,7 @@ impl SessionLayer {
     ///
     /// # Panics
     ///
-    /// If it does not start with `/` or can not stand in a cookie.
+    /// If it does not start with `/` or cannot stand in a cookie.
     ///
     /// # Examples
     ///
@@ -186,7 +191,9 @@ impl SessionLayer {
     /// Drops `Secure`, and with it the prefix: the cookie then travels unencrypted, where everybody
     /// on the way can read and use it.
     ///
-    /// Not needed on `localhost`, which browsers trust without encryption.
+    /// Chromium and Firefox trust `localhost` without encryption and do not need this there. Safari before macOS 26
+    /// drops `Secure` cookies there ([WebKit bug 281149](https://bugs.webkit.org/show_bug.cgi?id=281149)): use this
+    /// while developing, or HTTPS.
     ///
     /// # Examples
     ///
@@ -268,10 +275,14 @@ impl SessionLayer {
         self.edit(|settings| settings.options.expiry.browser_close = true)
     }
 
-    /// How much later a session's deadline has to come before it is written again, because the
-    /// session was used. A tenth of the idle time if this is not called.
+    /// How far a session's deadline must have moved before it is written to the store again, when the
+    /// session was only read. A tenth of the idle time if this is not called.
     ///
     /// Zero writes it whenever a session is loaded, as Django's `SESSION_SAVE_EVERY_REQUEST` does.
+    ///
+    /// # Panics
+    ///
+    /// [`Layer::layer`] does, if it is not less than the idle timeout.
     ///
     /// # Examples
     ///
@@ -338,7 +349,7 @@ impl SessionLayer {
         self.edit(|settings| settings.options.conflict = conflict)
     }
 
-    /// What happens when a session can not be loaded.
+    /// What happens when a session cannot be loaded.
     ///
     /// Routes choose for themselves by a layer of their own: a clone of this one with another
     /// outage option, around those routes alone.

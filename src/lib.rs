@@ -29,7 +29,8 @@
 //! | choose cookie and expiry | [`SessionLayer`], [`SessionOptions`], [`Expiry`] |
 //! | list and end the sessions of a user | [`UserSessions`], [`StoredSession`] |
 //! | remove expired sessions | [`Sweeper`] |
-//! | choose where sessions are kept | [`MemoryStore`], `FileStore`, `SqliteStore`, `PostgresStore`, `MySqlStore`, `RedisStore`, `MemcachedStore`, `CookieStore` |
+//! | choose where sessions are kept | [`MemoryStore`], [`FileStore`], [`SqliteStore`], [`PostgresStore`], [`MySqlStore`], [`RedisStore`], [`MemcachedStore`], [`CookieStore`] |
+//! | read from a cache, or encrypt what is kept | [`CachedStore`], [`EncryptedStore`] |
 //! | take the store from the environment | [`stores::open`] |
 //! | operate a store from the command line | [`manual::command_line`] |
 //! | move from one store to another | [`MigratingStore`] |
@@ -50,10 +51,10 @@
 //! # What it does not do
 //!
 //! It does not check passwords or permissions, and is no protection against forged requests
-//! (CSRF) beyond what `SameSite=Lax` gives. It needs tokio. Who can read a store can read the data
-//! of sessions, unless it is an `EncryptedStore`, though not use their ids.
+//! (CSRF) beyond what `SameSite=Lax` gives. It needs tokio. Anyone who can read the store can read
+//! session data (unless it is an [`EncryptedStore`]), but cannot use the ids as cookies.
 //!
-//! It can not merge what two requests change at the same time where the sessions are in cookies (`CookieStore`).
+//! It cannot merge what two requests change at the same time where the sessions are in cookies (`CookieStore`).
 //!
 //! It keeps nothing that its store lets go of: Redis may lose the last writes, a logout among them,
 //! when a replica takes over; memcached drops sessions when it needs the room. The pages of
@@ -63,7 +64,7 @@
 //!
 //! | feature | default | gives |
 //! |---|---|---|
-//! | `axum` | yes | extractors `Session`, `Option<Session>`, `LazySession`; `Error: IntoResponse` |
+//! | `axum` | yes | for axum 0.8: extractors `Session`, `Option<Session>`, `LazySession`; `Error: IntoResponse` |
 //! | `memory` | yes | `MemoryStore`, and `MemoryCache` for a `CachedStore` |
 //! | `file` | | `FileStore` (Unix) |
 //! | `sqlite` | | `SqliteStore`, over a pool of sqlx 0.9 |
@@ -80,10 +81,14 @@
 //! # Logs
 //!
 //! Events of `tracing` name a record by the first 8 hexadecimal digits of its [`RecordId`], which
-//! is a hash. At `error`: a store that failed or was silent, a damaged record or entry of an index, a
-//! colliding id, a panic in a sweep. At `warn`: a session served empty during an outage, two live sessions in one
-//! request, a batch of a sweep that failed, a cache that failed. At `info`: a session that was ended while a request was
-//! at work. At `debug`: an eviction, a sweep that deleted something.
+//! is a hash.
+//!
+//! | level | events |
+//! |---|---|
+//! | `error` | a store that failed or was silent; a record that is damaged or cannot be decrypted, a damaged entry of an index; a colliding id; a session that cannot be moved by a [`MigratingStore`]; a panic in a sweep or in its report |
+//! | `warn` | a session served empty during an outage; two live sessions in one request; a batch of a sweep that failed; a cache that failed, or hears of writes no more; a copy that a cache cannot read or take; a note that a [`MigratingStore`] leaves behind |
+//! | `info` | a session that was ended while a request was at work; a cache that hears of writes again |
+//! | `debug` | an eviction from memory; a sweep that deleted something; a cache that still hears of no writes; an entry left behind in the index of a [`FileStore`] |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]

@@ -69,7 +69,7 @@ pub enum Conflict {
     Reject,
 }
 
-/// What happens when a session can not be loaded because the store is out.
+/// What happens when a session cannot be loaded because the store is out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -77,8 +77,9 @@ pub enum Outage {
     /// Loading is an error, answered with 503. The default: an outage is not a logout.
     #[default]
     Error,
-    /// The request is served with an empty session that can not be changed, so that pages for
-    /// everybody go on to work. Cookies are left alone: when the store is back, so is the session.
+    /// If the store fails or is silent (`ErrorKind::Store`, `ErrorKind::Timeout`), the request is served with an empty
+    /// session that cannot be changed, so that pages for everybody go on to work. Cookies are left alone: when the store
+    /// is back, so is the session. A record of a newer version (`ErrorKind::Unsupported`) is an error all the same.
     Anonymous,
 }
 
@@ -107,7 +108,7 @@ impl Default for Limits {
 }
 
 /// The cookie's name and attributes. The name that is written carries the prefix that the other
-/// attributes allow (RFC 6265bis, section 4.1.3), so that the two can not contradict each other.
+/// attributes allow (RFC 6265bis, section 4.1.3), so that the two cannot contradict each other.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct CookieOptions {
     name: String,

@@ -23,10 +23,12 @@ use crate::{
 /// these promises. `tower_keep::testing::conformance_tests!` tests each of them on a store, one
 /// test a clause; the example `custom_store` shows a whole store that passes.
 ///
+/// An implementation takes the attribute `#[async_trait]` of the crate `async-trait` 0.1.
+///
 /// # What every store promises
 ///
 /// **C1 Honest loads.** [`load`](Self::load) never returns a record whose `expires_at` has
-/// passed, by the store's own clock. A store that can not tell (unreachable, refused, timed out)
+/// passed, by the store's own clock. A store that cannot tell (unreachable, refused, timed out)
 /// answers an error, never `None`. *Otherwise an outage would log everybody out, and the next
 /// write would put an empty session in place of the real one.*
 ///
@@ -96,7 +98,7 @@ pub trait SessionStore: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// Whenever the store does not know, [`StoreErrorKind::Corrupt`] and
-    /// [`StoreErrorKind::Unsupported`] for a record that it can not read.
+    /// [`StoreErrorKind::Unsupported`] for a record that it cannot read.
     ///
     /// [`StoreErrorKind::Corrupt`]: crate::StoreErrorKind::Corrupt
     /// [`StoreErrorKind::Unsupported`]: crate::StoreErrorKind::Unsupported
@@ -231,7 +233,8 @@ pub struct StoredSession {
 ///     if let Some(user) = session.user() {
 ///         let this = session.record_id();
 ///         for stored in store.sessions_of(&user).await? {
-///             let browser: Option<String> = stored.get("user_agent")?;
+///             // Data that cannot be read hides no device.
+///             let browser: Option<String> = stored.get("user_agent").unwrap_or_default();
 ///             list += browser.as_deref().unwrap_or("an unknown browser");
 ///             list += if this == Some(stored.id) { " (this one)\n" } else { "\n" };
 ///         }

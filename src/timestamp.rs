@@ -70,7 +70,7 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-/// A point that the platform can not express becomes the epoch (far past) or stays as near as
+/// A point that the platform cannot express becomes the epoch (far past) or stays as near as
 /// the platform comes (far future).
 impl From<Timestamp> for SystemTime {
     fn from(timestamp: Timestamp) -> Self {

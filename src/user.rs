@@ -42,7 +42,7 @@ impl UserId {
         })
     }
 
-    /// Reads what a store has kept; `None` if it is no user id.
+    /// Reads what a store has kept, or a client has typed; `None` if it is no user id.
     #[must_use]
     pub fn parse(written: &str) -> Option<Self> {
         let fits = (1..=Self::LEN_MAX).contains(&written.len());

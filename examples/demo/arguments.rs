@@ -27,7 +27,7 @@ impl Arguments {
     }
 }
 
-/// Of this machine alone: browsers keep a `Secure` cookie of plain HTTP only from localhost.
+/// Of this machine alone: browsers keep a `Secure` cookie of plain HTTP only from localhost, Safari before macOS 26 not even from there.
 const LISTEN_DEFAULT: &str = "127.0.0.1:3000";
 
 const USAGE: &str = "\

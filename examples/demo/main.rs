@@ -5,6 +5,7 @@
 //! $ cargo run --example demo --features sqlite
 //! sessions are in sqlite: …/target/debug/examples/demo.sqlite
 //! listening on http://localhost:3000
+//! open it in Firefox or Chromium: Safari may drop Secure cookies of plain HTTP
 //! ```
 //!
 //! Open it in two browsers, sign in as the same user, and end one from the other. Stop it with Ctrl-C and start it again:
@@ -57,7 +58,12 @@ async fn serve(arguments: &Arguments) -> Result<(), Box<dyn StdError>> {
     let listener = TcpListener::bind(&arguments.listen).await?;
     let address = listener.local_addr()?;
     match address.ip().is_loopback() {
-        true => println!("listening on http://localhost:{}", address.port()),
+        true => {
+            println!("listening on http://localhost:{}", address.port());
+            println!(
+                "open it in Firefox or Chromium: Safari may drop Secure cookies of plain HTTP"
+            );
+        }
         // Browsers keep the cookie of a site that is not localhost only if it came over HTTPS.
         false => println!("listening on http://{address}, for a proxy that speaks HTTPS"),
     }

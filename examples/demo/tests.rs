@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
 use axum::{Router, body::Body};
 use http::{
@@ -14,7 +14,7 @@ use http::{
 };
 use http_body_util::BodyExt;
 use tower::ServiceExt;
-use tower_keep::stores;
+use tower_keep::{stores, testing::ManualClock};
 
 use crate::{
     app::{Users, sessions, site},
@@ -207,6 +207,24 @@ async fn pages_are_not_stored_and_run_no_scripts() {
         assert_eq!(answer.headers[CACHE_CONTROL], "no-store", "{path}");
         let policy = answer.headers[CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'; style-src 'self'"));
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_renews_the_cookie_is_not_stored_either() {
+    let store = stores::open("memory:").await.unwrap();
+    let clock = ManualClock::new();
+    let sessions = sessions(store).with_clock(clock.clone());
+    let shop = site(USERS.clone(), None, sessions);
+    let mut browser = Browser::new(&shop, "Firefox");
+    browser
+        .post("/sign-in", &format!("{ADA}&remember=on"))
+        .await;
+    for path in ["/", "/", "/devices"] {
+        clock.advance(Duration::from_secs(60));
+        let answer = browser.get(path).await;
+        answer.cookie();
+        assert_eq!(answer.headers[CACHE_CONTROL], "no-store", "{path}");
     }
 }
 

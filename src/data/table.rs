@@ -22,7 +22,7 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// A payload whose structure has been checked once, so that reading it can not fail.
+/// A payload whose structure has been checked once, so that reading it cannot fail.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     payload: Payload,

@@ -48,7 +48,7 @@ pub(crate) trait Seal: Debug + Send + Sync {
     /// Whether what begins like this has been sealed by one of our keys, if it is authentic.
     fn recognizes(&self, start: &[u8]) -> bool;
 
-    /// `None` if it is not authentic; how far it was right can not be told from the time it takes. The body stays
+    /// `None` if it is not authentic; how far it was right cannot be told from the time it takes. The body stays
     /// where it is.
     fn open(&self, context: &[u8], sealed: Vec<u8>) -> Option<Opened>;
 }

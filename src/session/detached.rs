@@ -54,7 +54,7 @@ impl<T: Send + 'static> Detached<T> {
         self.pending = Some(self.begin());
     }
 
-    /// Has it go on as a task at once if it can not be finished at once.
+    /// Has it go on as a task at once if it cannot be finished at once.
     ///
     /// For a caller that may leave a future alone without dropping it, as code of an application
     /// may: work that stood still would keep what others wait for.

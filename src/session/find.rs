@@ -93,7 +93,7 @@ impl LazySession {
 
     /// All that the client presents, whether it is alive or not.
     ///
-    /// Fails for a session in cookies of a newer version, which can not be read, and so not be ended.
+    /// Fails for a session in cookies of a newer version, which cannot be read, and so not be ended.
     pub(super) fn presented_sessions(&self) -> Result<Vec<Doomed>, Error> {
         let settings = &*self.0.settings;
         let name = settings.options.cookie.full_name();

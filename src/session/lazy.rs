@@ -123,17 +123,21 @@ impl LazySession {
         }
     }
 
-    /// Ends the session without loading it: one call to the store, after the handler.
+    /// Ends the session without loading it: one call to the store, when the handler is through, even if
+    /// that fails. What is put in after this belongs to a new session with a new id. Without a session
+    /// this does nothing.
     ///
-    /// The record is deleted and the cookie removed even if the handler fails afterwards. What is
-    /// put into the session after this belongs to a new one, with a new id. Without a session this
-    /// does nothing.
+    /// The cookie is removed if it was this request that ended the session. Where that was over before
+    /// (ended, expired, or under another id), the cookie is left: by now it may be that of another login.
+    ///
+    /// After the answer it takes a [`reload`](Session::reload) before and a [`save`](Session::save) behind it, and
+    /// the cookie is left.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Committed`] if the answer has been sent already, unless it was loaded again since and can be
-    /// ended without the help of the browser. [`ErrorKind::Unsupported`] for a session in cookies that a newer version of
-    /// this crate has sealed.
+    /// [`ErrorKind::Committed`] after the answer without a reload, and even with one for a session in cookies
+    /// without revocations. [`ErrorKind::Unsupported`] for a session in cookies that a newer version of this
+    /// crate has sealed.
     ///
     /// # Examples
     ///
@@ -468,7 +472,7 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// Whether nobody has put another draft in place since. Changes can not have been made either: those
+/// Whether nobody has put another draft in place since. Changes cannot have been made either: those
 /// who want to know hold a reference, so that a change makes a copy.
 fn same(now: Option<&Arc<Draft>>, before: Option<&Arc<Draft>>) -> bool {
     match (now, before) {

@@ -54,7 +54,8 @@ use crate::{
 ///    function of an [`update`](Self::update) runs again on the newer value. Other keys keep what the
 ///    other request gave them. No whole record ever overwrites another.
 /// 4. If the session was ended meanwhile (a logout elsewhere), they are dropped. Nothing brings
-///    an ended session back.
+///    an ended session back. The handler's answer goes out all the same: a handler that must know
+///    calls [`save().await?`](Self::save), which then fails with [`ErrorKind::Gone`].
 /// 5. If the store fails, the client is answered 503 instead of the handler's answer.
 /// 6. A change after the answer is an error ([`ErrorKind::Committed`]), never lost in silence. See
 ///    [`reload`](Self::reload) for streams and websockets.
@@ -74,7 +75,7 @@ pub struct Session(LazySession);
 
 /// Identity: logging in and out.
 impl Session {
-    /// Binds the session to a user, under a new id. Call it whenever somebody has proved who he is,
+    /// Binds the session to a user, under a new id. Call it whenever a user has proved who they are,
     /// also again for one who is logged in already.
     ///
     /// - The id changes when the answer is committed, and the old one dies with it, so that an id
@@ -83,11 +84,15 @@ impl Session {
     /// - Data stays, a cart for instance, unless the session was bound to another user: then all of
     ///   it is forgotten first.
     /// - The absolute time-out starts anew.
+    /// - If the session that the request came with is ended meanwhile, by a logout in another tab for
+    ///   instance, the answer goes out all the same and nobody is logged in. A handler that must know
+    ///   calls [`save().await?`](Self::save), which then fails with [`ErrorKind::Gone`].
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidArgument`] if that is no [`UserId`], [`ErrorKind::Committed`] after the
-    /// answer, [`ErrorKind::ReadOnly`] during an outage.
+    /// [`ErrorKind::InvalidArgument`], a 500, if that is no [`UserId`]: check what a client has typed with
+    /// [`UserId::parse`] first. [`ErrorKind::Committed`] after the answer, [`ErrorKind::ReadOnly`] during
+    /// an outage, [`ErrorKind::Gone`] once a save or a reload has found the session ended.
     ///
     /// # Examples
     ///
@@ -133,7 +138,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Committed`] after the answer, [`ErrorKind::ReadOnly`] during an outage.
+    /// [`ErrorKind::Committed`] after the answer, [`ErrorKind::ReadOnly`] during an outage,
+    /// [`ErrorKind::Gone`] once a save or a reload has found the session ended.
     ///
     /// # Examples
     ///
@@ -150,14 +156,22 @@ impl Session {
         self.change_with_cookie(|draft| draft.rotate = true)
     }
 
-    /// Ends the session: its record is deleted and its cookie removed when the handler is through,
-    /// even if it fails. What is put in after this belongs to a new session with a new id.
+    /// Ends the session: its record is deleted when the handler is through, even if that fails. What is
+    /// put in after this belongs to a new session with a new id. Without a session this does nothing.
+    ///
+    /// The cookie is removed if it was this request that ended the session. Where that was over before
+    /// (ended, expired, or under another id), the cookie is left: by now it may be that of another login.
+    ///
+    /// After the answer it takes a [`reload`](Self::reload) before and a [`save`](Self::save) behind it, and the
+    /// cookie is left.
     ///
     /// [`LazySession::flush`] does the same without loading the session first.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Committed`] if the answer has been sent already.
+    /// [`ErrorKind::Committed`] after the answer without a reload, and even with one for a session in cookies
+    /// without revocations. [`ErrorKind::Unsupported`] for a session in cookies that a newer version of this
+    /// crate has sealed.
     ///
     /// # Examples
     ///
@@ -244,6 +258,17 @@ impl Session {
     }
 
     /// When the session ends if it is not used again after this request, were it committed now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn page(session: &tower_keep::Session) -> u64 {
+    /// use std::time::UNIX_EPOCH;
+    ///
+    /// let since_epoch = session.expires_at().duration_since(UNIX_EPOCH).unwrap_or_default();
+    /// let for_a_script = since_epoch.as_secs(); // that warns before it is too late
+    /// # for_a_script }
+    /// ```
     #[must_use]
     pub fn expires_at(&self) -> SystemTime {
         let settings = &self.0.0.settings;
@@ -269,6 +294,17 @@ impl Session {
 
     /// When the session began: at its last login, or when it was created. `None` while it is not
     /// stored.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn page(session: &tower_keep::Session) -> bool {
+    /// use std::time::Duration;
+    ///
+    /// let age = session.created_at().and_then(|began| began.elapsed().ok());
+    /// let ask_for_password = age.is_none_or(|age| age > Duration::from_secs(15 * 60));
+    /// # ask_for_password }
+    /// ```
     #[must_use]
     pub fn created_at(&self) -> Option<SystemTime> {
         self.read(|draft| Some(draft.origin.as_ref()?.record.created_at.into()))
@@ -282,6 +318,14 @@ impl Session {
     /// # Errors
     ///
     /// As [`insert`](Self::insert).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn page(session: &tower_keep::Session) -> Result<(), tower_keep::Error> {
+    /// session.set_test_cookie()?; // on the page with the login form
+    /// # Ok(()) }
+    /// ```
     pub fn set_test_cookie(&self) -> Result<(), Error> {
         self.insert(TEST_COOKIE, true)
     }
@@ -337,7 +381,7 @@ impl Session {
     /// [`update`](Self::update) may then count twice; a handler that does not want that returns the
     /// error. [`ErrorKind::Conflict`] if the layer is told to reject conflicts: reload first.
     /// [`ErrorKind::Committed`] after the answer without a reload. [`ErrorKind::TooLarge`],
-    /// [`ErrorKind::Decode`] and [`ErrorKind::Interrupted`] if the changes can not be made again over
+    /// [`ErrorKind::Decode`] and [`ErrorKind::Interrupted`] if the changes cannot be made again over
     /// what another request has stored, [`ErrorKind::IdGeneration`] if there is no new id.
     ///
     /// # Examples
@@ -359,8 +403,17 @@ impl Session {
     ///
     /// After the answer this opens the session for changes again, until the next
     /// [`save`](Self::save). What needs a new cookie is then an error, for no cookie can be set any
-    /// more: [`login`](Self::login), [`cycle_id`](Self::cycle_id), [`set_expiry`](Self::set_expiry),
-    /// and any change of a session that is not stored.
+    /// more:
+    ///
+    /// - [`ErrorKind::Committed`] for [`login`](Self::login), [`cycle_id`](Self::cycle_id),
+    ///   [`set_expiry`](Self::set_expiry) and [`reset_expiry`](Self::reset_expiry), and for every change of a
+    ///   session in cookies;
+    /// - [`ErrorKind::Gone`] for any other change of a session that is not stored.
+    ///
+    /// If the session was ended elsewhere, a change is [`ErrorKind::Gone`] before the answer too, a login included.
+    ///
+    /// What is saved after the answer keeps the session alive as a request does, less the layer's
+    /// [`touch_after`](crate::SessionLayer::with_touch_after), so that the next request renews the cookie.
     ///
     /// # Errors
     ///

@@ -80,7 +80,7 @@ pub(crate) enum Phase {
     Open,
     /// The answer is decided; changes come too late.
     Committed,
-    /// Loaded again after the answer, for one more save that can not change the cookie.
+    /// Loaded again after the answer, for one more save that cannot change the cookie.
     Reopened,
 }
 

@@ -14,7 +14,7 @@ use crate::{
 /// Reading and changing data.
 ///
 /// Values are anything that `serde` can write as JSON. They are encoded when they are put in, so
-/// that one that can not be encoded fails at the line that puts it in, and decoded one by one when
+/// that one that cannot be encoded fails at the line that puts it in, and decoded one by one when
 /// they are read.
 impl Session {
     /// The value of a key, or `None` if there is none.
@@ -44,10 +44,11 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Encode`] if the value can not be written as JSON, [`ErrorKind::TooLarge`] if the
+    /// [`ErrorKind::Encode`] if the value cannot be written as JSON, [`ErrorKind::TooLarge`] if the
     /// session would outgrow the layer's limit (64 KiB by default), and those of every change:
-    /// [`ErrorKind::Committed`] after the answer, [`ErrorKind::ReadOnly`] during an outage. The
-    /// session is then as before.
+    /// [`ErrorKind::Committed`] after the answer, [`ErrorKind::ReadOnly`] during an outage,
+    /// [`ErrorKind::Gone`] once a save or a reload has found the session ended. The session is then
+    /// as before.
     ///
     /// # Examples
     ///
@@ -209,6 +210,19 @@ impl Session {
     }
 
     /// All keys, in ascending order.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn page(session: &tower_keep::Session) -> Result<(), tower_keep::Error> {
+    /// use serde::de::IgnoredAny;
+    ///
+    /// let drafts = session.keys().into_iter().filter(|key| key.starts_with("draft:"));
+    /// for key in drafts {
+    ///     session.remove::<IgnoredAny>(&key)?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
         self.read(|draft| draft.data.iter().map(|(key, _)| key.to_owned()).collect())
@@ -251,6 +265,14 @@ impl Session {
     /// # Errors
     ///
     /// Those of every change, as [`insert`](Self::insert).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn page(session: &tower_keep::Session) -> Result<(), tower_keep::Error> {
+    /// session.clear()?; // the cart and all else; whoever is logged in stays so
+    /// # Ok(()) }
+    /// ```
     pub fn clear(&self) -> Result<(), Error> {
         self.change(|draft| Ok(draft.data.clear())).map(drop)
     }

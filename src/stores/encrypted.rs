@@ -22,13 +22,12 @@ use crate::{
 /// a replica of it, learns of each session whose it is and how long it lives, and nothing of what is in it.
 ///
 /// The data is sealed with XChaCha20-Poly1305 and takes 45 bytes more. It is bound to the record's id, version,
-/// user, creation and absolute deadline: who can write into the store can put one session's data neither under another id
-/// nor under another user, and can not mix two states of one. He can still delete sessions, let them live up to
-/// their absolute deadline, and put back an older state of one as a whole, also of one that was ended: who can write into the
-/// store decides which sessions there are.
+/// user, creation and absolute deadline. Someone who can write to the store cannot move data to another id or user, or mix
+/// two states. They can still delete a session, extend it up to its absolute deadline, or restore an older state of it,
+/// even of a session that was ended.
 ///
 /// What the store behind can do, this can do too: it finds the sessions of a user, sweeps and scans.
-/// A record that can not be opened is damaged ([`StoreErrorKind::Corrupt`]): the layer serves such a client an
+/// A record that cannot be opened is damaged ([`StoreErrorKind::Corrupt`]): the layer serves such a client an
 /// empty session and leaves the record alone. That is also what becomes of sessions that were stored before the
 /// encryption was turned on, and of those whose secret has been dropped from the [`Keyring`].
 ///
@@ -108,7 +107,7 @@ impl<S> EncryptedStore<S> {
         })
     }
 
-    /// All that can be opened. What can not is of no use to whoever asks for many, and no reason to refuse the rest.
+    /// All that can be opened. What cannot is of no use to whoever asks for many, and no reason to refuse the rest.
     fn open_all(&self, sessions: Vec<StoredSession>) -> Vec<StoredSession> {
         let open = |StoredSession { id, record }| {
             let opened = self.open(&id, record);

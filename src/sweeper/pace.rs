@@ -34,7 +34,7 @@ fn scaled(duration: Duration, factor: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
-/// From 0 to 1. No secret, so that a source that can not fail is strong enough.
+/// From 0 to 1. No secret, so that a source that cannot fail is strong enough.
 pub(super) fn random() -> f64 {
     // Each `RandomState` of the standard library hashes differently.
     let bits = RandomState::new().hash_one(()) >> u32::BITS;

@@ -91,6 +91,7 @@ pub(crate) fn site(
             user_sessions,
         })
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .layer(middleware::map_response(protections::forbid_storing))
         .layer(sessions)
         .layer(middleware::from_fn(protections::refuse_forged))
         .layer(middleware::map_response(protections::add_headers))

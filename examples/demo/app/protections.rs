@@ -13,16 +13,22 @@ use http::{
     },
 };
 
-/// Nothing but what this site sends itself, and no scripts at all. Pages are not stored, unless they say otherwise: the
-/// button "back" shows nobody what the user before him saw.
+/// Pages are not stored, unless they say otherwise: the button "back" shows nobody what the user before him saw. Below
+/// the layer of the sessions, which leaves this as it is and tells less where it sets a cookie.
+pub(crate) async fn forbid_storing(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Nothing but what this site sends itself, and no scripts at all.
 pub(crate) async fn add_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, POLICY);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    headers
-        .entry(CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
     response
 }
 

@@ -1,6 +1,6 @@
 //! Which of the sessions in cookies were ended before their time.
 //!
-//! A cookie can not be taken back. What can be kept is that it is worth nothing any more: a record a session
+//! A cookie cannot be taken back. What can be kept is that it is worth nothing any more: a record a session
 //! that was ended, until that would have died by itself, and a record a user whose sessions were ended
 //! together. They are ordinary records, in any store.
 //!

@@ -37,7 +37,7 @@ use crate::{
 ///
 /// # What logging out means
 ///
-/// **A cookie can not be taken back.** [`flush`](crate::Session::flush) asks the browser to remove it, and a
+/// **A cookie cannot be taken back.** [`flush`](crate::Session::flush) asks the browser to remove it, and a
 /// browser does, until the answer to a slower request of the same browser sets it again. A copy of it, made by malware or read from a backup, goes on to be a live session until it
 /// expires; so does what the cookie was before a [`login`](crate::Session::login) or a
 /// [`cycle_id`](crate::Session::cycle_id). There is nothing that could end all sessions of a user. This is what the
@@ -60,7 +60,7 @@ use crate::{
 /// notice, so [`Conflict`](crate::Conflict) has no meaning here. A page that loads several things at once,
 /// each of which changes the session, needs a store on the server.
 ///
-/// For the same reason what is changed after the headers went out, in a stream or a websocket, can not be saved:
+/// For the same reason what is changed after the headers went out, in a stream or a websocket, cannot be saved:
 /// a change is then [`ErrorKind::Committed`](crate::ErrorKind::Committed), and so is a `flush` without revocations. A
 /// [`reload`](crate::Session::reload) there tells of the end of the session by a logout or by its absolute deadline, but knows
 /// nothing of cookies that were set since.

@@ -57,7 +57,7 @@ pub(crate) enum Command {
     Show(Show),
     /// End sessions: one, those of a user, or all
     ///
-    /// It can not be undone. Caches of applications that run may serve a session that was ended here for as
+    /// It cannot be undone. Caches of applications that run may serve a session that was ended here for as
     /// long as they may be stale; see the documentation of the cache.
     Revoke(Revoke),
     /// Print a new secret for a keyring: 512 random bits as 86 characters of base64url

@@ -15,9 +15,9 @@ pub(crate) enum Exit {
     No = 1,
     /// The command line is wrong, an address among it, or a confirmation is missing.
     Usage = 2,
-    /// The store can not be reached, or not now.
+    /// The store cannot be reached, or not now.
     Unavailable = 3,
-    /// The store says no: a missing table, a missing right, or it can not do such a thing.
+    /// The store says no: a missing table, a missing right, or it cannot do such a thing.
     Refused = 4,
     /// Ctrl-C.
     Interrupted = 130,

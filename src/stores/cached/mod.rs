@@ -41,7 +41,7 @@ use tokio::time::sleep;
 /// - *On this process*: what was written, rotated or ended before a request began is what the request reads,
 ///   whatever has failed meanwhile.
 /// - *On every process that shares the cache*: the same, while the cache can be reached by the writer. A
-///   reader who has fetched a record before a logout can not bring it back: see [`RecordCache`].
+///   reader who has fetched a record before a logout cannot bring it back: see [`RecordCache`].
 /// - *Where each process has a cache of its own*: within the bound that the constructor of the cache names.
 /// - *A cache that fails* is a miss. It is left alone for a second then, so that one that hangs costs one
 ///   request in a second [some time](Self::CACHE_TIMEOUT_DEFAULT), and the store serves; of several servers, the one
@@ -260,7 +260,7 @@ impl<C: RecordCache, S> Shared<C, S> {
 /// Why a cache has not done what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
-    /// It is there, and has something under that id that can not be used.
+    /// It is there, and has something under that id that cannot be used.
     Unreadable,
     /// It may have done it, or not.
     Away,

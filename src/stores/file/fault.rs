@@ -28,7 +28,7 @@ pub(super) fn failed<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -
     }
 }
 
-/// The record is there, and can not be read.
+/// The record is there, and cannot be read.
 pub(super) fn corrupt(problem: &'static str) -> StoreError {
     StoreError::new(STORE, StoreErrorKind::Corrupt, problem)
 }

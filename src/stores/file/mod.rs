@@ -98,7 +98,7 @@ impl FileStore {
     /// # Errors
     ///
     /// [`StoreErrorKind::Other`] if the folder is none, belongs to another user, can be written by
-    /// others, or can not be written; the source tells which. [`StoreErrorKind::Unavailable`] if the
+    /// others, or cannot be written; the source tells which. [`StoreErrorKind::Unavailable`] if the
     /// folder that it is to lie in is missing, or the disk is full or fails.
     ///
     /// # Examples

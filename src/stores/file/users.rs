@@ -147,7 +147,7 @@ fn end(
     }
 }
 
-/// One record that can not be read does not hide all others.
+/// One record that cannot be read does not hide all others.
 pub(super) fn report_damage(record: &RecordId, error: &StoreError) {
     let error: &dyn std::error::Error = error;
     tracing::error!(?record, error, "a stored session is damaged and left out");

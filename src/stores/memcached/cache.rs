@@ -38,7 +38,7 @@ use crate::{
 /// *All processes must name the nodes in the same way.* Each copy is in one node, chosen by its id and by how the nodes are
 /// named in the address (rendezvous hashing). While some processes name others, a logout by one of them may be
 /// unheard of in the node that others ask: until the time of the copy is over. Change the nodes with the
-/// prefix, and no process serves what another one can not reach.
+/// prefix, and no process serves what another one cannot reach.
 ///
 /// Until when a copy may be served is written with it, by the clock of the process that brought it. Processes whose
 /// clocks differ serve it for longer by that difference; the server itself, by no clock of theirs, lets go of it after
@@ -84,7 +84,7 @@ impl MemcachedCache {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Other`] if the address can not be understood.
+    /// [`StoreErrorKind::Other`] if the address cannot be understood.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         let nodes = MemcachedStore::open(url)?;
         Ok(Self {

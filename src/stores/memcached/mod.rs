@@ -47,7 +47,7 @@ use crate::{
 /// compare-and-set). A rotation, which goes over two keys, takes up to eight, a new session one. Each
 /// command has one of at most 64 connections a node to itself.
 ///
-/// # What it can not promise
+/// # What it cannot promise
 ///
 /// *Eviction is a logout.* memcached lets go of what was not used for the longest time when it needs the
 /// room, and of everything when it is restarted. Nothing is on disk and nothing has a second copy. Give it
@@ -56,7 +56,7 @@ use crate::{
 /// *A full memory ends sessions.* With `-M` it refuses a write instead, but what was there before
 /// goes: do not use it.
 ///
-/// It can not list: not the sessions of a user, nor all there are. So this store is no
+/// It cannot list: not the sessions of a user, nor all there are. So this store is no
 /// [`UserSessions`](crate::UserSessions) and no [`ScanSessions`](crate::ScanSessions), and an application
 /// that ends all sessions of a user does not compile with it.
 ///
@@ -96,7 +96,7 @@ impl MemcachedStore {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Other`](crate::StoreErrorKind::Other) if the address can not be understood.
+    /// [`StoreErrorKind::Other`](crate::StoreErrorKind::Other) if the address cannot be understood.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         let nodes = Address::parse_all(url)?.into_iter().map(Node::new);
         Ok(Self {
@@ -108,6 +108,9 @@ impl MemcachedStore {
     }
 
     /// Begins all keys with that and a colon. Without it: `tower-keep`.
+    ///
+    /// Each application, and each part of one that has users of its own, needs a prefix of its own: in all that share
+    /// one, the same ids are valid, and the same names are the same users.
     ///
     /// # Panics
     ///

@@ -212,7 +212,7 @@ impl Node {
     }
 }
 
-/// The largest item that the server takes, which the client can not ask for.
+/// The largest item that the server takes, which the client cannot ask for.
 async fn item_size_max(address: &str) -> Result<usize, StoreError> {
     let settings = settings(address).await.map_err(unavailable)?;
     let value = |name| settings.lines().find_map(|line| line.strip_prefix(name));

@@ -188,7 +188,7 @@ impl<New: ScanSessions, Old: ScanSessions> MigratingStore<New, Old> {
 }
 
 impl<New: SessionStore, Old: SessionStore> MigratingStore<New, Old> {
-    /// The session of which a store has a copy, and where it is, if it was not ended. One that can not be read is left out, as
+    /// The session of which a store has a copy, and where it is, if it was not ended. One that cannot be read is left out, as
     /// stores leave it out of their lists.
     async fn in_transit(&self, id: &RecordId) -> Result<Option<(Side, Record)>, StoreError> {
         match self.whereabouts(id).await {

@@ -69,7 +69,7 @@ pub struct MigratingStore<New, Old> {
 pub struct MovedPage {
     /// How many sessions of the page have been moved.
     pub moved: usize,
-    /// How many the new store does not take, because they are too large, or can not be read. They stay where they are, and a request
+    /// How many the new store does not take, because they are too large, or cannot be read. They stay where they are, and a request
     /// for one of them is an error.
     pub failed: usize,
     /// Where to go on in the old store, or `None` at its end.
@@ -99,7 +99,7 @@ impl<New: SessionStore, Old: ScanSessions> MigratingStore<New, Old> {
     ///
     /// # Errors
     ///
-    /// If a store can not be reached; some of the page may be moved. The same page may be asked for again.
+    /// If a store cannot be reached; some of the page may be moved. The same page may be asked for again.
     ///
     /// # Examples
     ///

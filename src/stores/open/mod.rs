@@ -33,8 +33,11 @@ use crate::{
 ///
 /// Databases are reached through a pool of at most ten connections, each made when it is needed, and waited for up to 1.8 seconds. A
 /// file of SQLite is made if it is missing and no mode forbids it, private to its owner and with a write-ahead log. Nothing is reached here but files and
-/// folders: whether a server is there is seen at the first call. TLS takes a feature of the driver (sqlx, redis) that the application
-/// switches on.
+/// folders: whether a server is there is seen at the first call.
+///
+/// TLS takes a feature of the driver that the application switches on, as this crate switches on none: of sqlx 0.9
+/// `tls-native-tls` or `tls-rustls`, of redis 1.8 `tokio-native-tls-comp`. A server that demands TLS is not reached
+/// without; for the program `tower-keep` see [its page](crate::manual::command_line).
 ///
 /// # Errors
 ///
@@ -81,8 +84,8 @@ pub async fn open(url: &str) -> Result<OpenStore, StoreError> {
 
 /// A store that was chosen by its address: the answer to [`open`].
 ///
-/// What not every store can do is asked for: [`as_user_sessions`](Self::as_user_sessions) and the like answer `None` where the store can
-/// not do it. Cheap to clone; clones are the same store.
+/// What not every store can do is asked for: [`as_user_sessions`](Self::as_user_sessions) and the like answer `None` where the store
+/// cannot do it. Cheap to clone; clones are the same store.
 #[derive(Clone, Debug)]
 pub struct OpenStore {
     kind: &'static str,

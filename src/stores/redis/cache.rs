@@ -86,7 +86,7 @@ impl RedisCache {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Other`] if the address can not be understood; its text does not repeat it.
+    /// [`StoreErrorKind::Other`] if the address cannot be understood; its text does not repeat it.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         RedisStore::open(url).map(Self::beside)
     }

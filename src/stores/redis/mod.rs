@@ -142,7 +142,7 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Other`] if the address can not be understood; its text does not repeat it.
+    /// [`StoreErrorKind::Other`] if the address cannot be understood; its text does not repeat it.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         match Address::parse(url)? {
             Address::Server(client) => Ok(Self::new(client)),
@@ -204,6 +204,9 @@ impl RedisStore {
     }
 
     /// Begins all keys with that and a colon. Without it: `tower-keep`.
+    ///
+    /// Each application, and each part of one that has users of its own, needs a prefix of its own: in all that share
+    /// one, the same ids are valid, and the same names are the same users.
     ///
     /// In a cluster, a part in braces (a hash tag) would put all sessions into one slot.
     #[must_use]

@@ -49,7 +49,7 @@ impl RedisStore {
     ///
     /// # What it needs
     ///
-    /// A server of version 6 or newer, and a user who may call `CLIENT TRACKING` (`+client|tracking`), `INFO`, `PING`
+    /// A server of version 7 or newer, and a user who may call `CLIENT TRACKING` (`+client|tracking`), `INFO`, `PING`
     /// and, under Sentinels, `ROLE`. A store with the right [prefix](Self::with_prefix): choose it before, as the cache is
     /// told of that one alone.
     ///
@@ -63,7 +63,7 @@ impl RedisStore {
     ///
     /// [`StoreErrorKind::Unavailable`] if there is no connection within the
     /// [time](Self::with_timeout) of the store: try again, or go on without. [`StoreErrorKind::Other`] if the server
-    /// or its user can not do that; over a cluster, where it is not offered yet; and for a store over a
+    /// or its user cannot do that; over a cluster, where it is not offered yet; and for a store over a
     /// connection that the application has made.
     ///
     /// # Examples

@@ -62,7 +62,7 @@ pub trait Dialect: Database {
     ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
 
     /// Runs a `DELETE` of rows that meet a condition, which must not miss a row whose key is changed
-    /// meanwhile, and returns the columns asked for of exactly the rows that it deleted. Where it can not
+    /// meanwhile, and returns the columns asked for of exactly the rows that it deleted. Where it cannot
     /// return them, `lock` reads them: a `SELECT … FOR UPDATE` on the same condition.
     fn delete_matching(
         pool: &Pool<Self>,
@@ -129,7 +129,7 @@ pub(super) fn arguments<Db: Dialect>(values: &[Value<'_>]) -> Result<Db::Argumen
     Ok(arguments)
 }
 
-/// Writes the part of a [`Dialect`] that reads the same for each driver, but that can not be
+/// Writes the part of a [`Dialect`] that reads the same for each driver, but that cannot be
 /// written once for all of them without a page of bounds.
 macro_rules! driver {
     ($db:ty) => {

@@ -64,10 +64,14 @@ pub type SqliteStore = SqlStore<sqlx::Sqlite>;
 ///
 /// # What it costs
 ///
-/// Each operation is one statement that commits by itself; there is no `BEGIN`, and nothing to roll
-/// back when a request is dropped. A load is one `SELECT` by primary key. A write is one `INSERT`,
-/// `UPDATE` or `DELETE` that compares the version in its condition; only if it meets another write
-/// it takes one `SELECT` more, to tell which.
+/// Every statement commits by itself, and one is all that an operation takes as a rule: there is no
+/// `BEGIN`, and nothing to roll back when a request is dropped. A load is one `SELECT` by primary key. A
+/// write is one `INSERT`, `UPDATE` or `DELETE`, and what changes a session compares its version in the
+/// condition. Only a write that does not find what it expects takes more: a `SELECT` to tell what is there
+/// instead, a `DELETE` of what has expired. So a `delete` of what is not alive is two `DELETE`s.
+///
+/// The exception is [`delete_all_of`](crate::UserSessions::delete_all_of) on MySQL and MariaDB, which is a
+/// transaction of a `SELECT … FOR UPDATE` and a `DELETE`.
 ///
 /// By default a pool of sqlx asks the server whether a connection is alive before it hands it out,
 /// one round trip for each statement. `test_before_acquire(false)` saves it. After a restart of the
@@ -162,6 +166,9 @@ impl<Db: Dialect> SqlStore<Db> {
     }
 
     /// Keeps the sessions in that table.
+    ///
+    /// Each application, and each part of one that has users of its own, needs a table of its own: in all that share
+    /// one, the same ids are valid, and the same names are the same users.
     #[must_use]
     pub fn with_table(mut self, table: TableName) -> Self {
         let shared = Arc::make_mut(&mut self.shared);

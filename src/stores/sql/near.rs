@@ -47,15 +47,15 @@ impl SqlStore<Postgres> {
     /// and a notification each 250 ms for each node; each node hears those of all others, and ignores them. Each
     /// write notifies, and PostgreSQL lets transactions that notify commit one after the other.
     ///
-    /// # Where it can not be used
+    /// # Where it cannot be used
     ///
-    /// Replicas can not `LISTEN`, and pgbouncer does not pass notifications on in its transaction mode: the address of
+    /// Replicas cannot `LISTEN`, and pgbouncer does not pass notifications on in its transaction mode: the address of
     /// the pool has to be that of the primary. It must not be one that leads to different servers by turns, some of
     /// which lag behind. A table with partitions, or from which others inherit, has triggers that do not tell of all.
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Unavailable`] if the pool has no free connection for 5 seconds, the server can not be reached, does
+    /// [`StoreErrorKind::Unavailable`] if the pool has no free connection for 5 seconds, the server cannot be reached, does
     /// not let this connection listen, or does not pass the first message on in that time. [`StoreErrorKind::Other`] if the table or its triggers are not there
     /// (call `migrate` and `migrate_notifications` before), or if it has partitions or heirs.
     ///

@@ -118,7 +118,7 @@ impl SqlStore<Postgres> {
     ///
     /// # Errors
     ///
-    /// If there is no such table, it can not be asked for, or triggers can not tell of all its writes.
+    /// If there is no such table, it cannot be asked for, or triggers cannot tell of all its writes.
     pub(super) async fn find_triggers(&self) -> Result<Option<ToldTable>, StoreError> {
         let table = &self.shared.table;
         let quoted = table.quoted("", Postgres::QUOTE);

@@ -70,7 +70,7 @@ pub(super) enum Unreadable {
     Driver(sqlx::Error),
 }
 
-/// A value that can not be read is damage; a column that is not there is another table.
+/// A value that cannot be read is damage; a column that is not there is another table.
 impl From<sqlx::Error> for Unreadable {
     fn from(error: sqlx::Error) -> Self {
         match matches!(error, sqlx::Error::ColumnDecode { .. }) {

@@ -22,7 +22,7 @@ pub(super) struct Statements {
     pub(super) delete: Text,
     pub(super) delete_if_expired: Text,
     pub(super) sessions_of: Text,
-    /// For a database that can not return what it deletes: `Dialect::delete_matching` runs both.
+    /// For a database that cannot return what it deletes: `Dialect::delete_matching` runs both.
     pub(super) lock_all_of: Text,
     pub(super) delete_all_of: Text,
     pub(super) delete_expired: Text,

@@ -31,7 +31,7 @@ use crate::{
 /// time to live below a tenth of a second that will not do.
 ///
 /// If the time to live is up to three seconds, clause K6 waits for it; else it is tested as far as it can be without. With
-/// `unreachable = …`, a cache whose server can not be reached, clause K7 is tested on the real thing.
+/// `unreachable = …`, a cache whose server cannot be reached, clause K7 is tested on the real thing.
 ///
 /// # Examples
 ///

@@ -12,7 +12,7 @@ pub use self::{cache::*, capabilities::*, clauses::*};
 /// Takes an expression for the store, which may `.await`, and is evaluated anew for each test. All
 /// of them may share one server: no two use the same ids.
 ///
-/// With `unreachable = …`, a store whose server can not be reached, the two clauses about outages
+/// With `unreachable = …`, a store whose server cannot be reached, the two clauses about outages
 /// are tested on the real thing.
 ///
 /// The tests go by the store's own clock, which has to be the time of day.

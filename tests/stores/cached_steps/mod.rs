@@ -64,6 +64,7 @@ fn a_write_is_read_though_a_call_fails() {
     let one = |scenario: Scenario| scenario.with_troubles(1, Kinds::Failures, 0);
     all_hold(Caches::Shared, &short(on_one_node(2)), &[Start::Copy], one);
     all_hold(Caches::Shared, &short(on_two_nodes(2)), &[Start::Copy], one);
+    all_hold(Caches::Own, &short(on_two_nodes(2)), &[Start::Copy], one);
 }
 
 #[test]
@@ -71,6 +72,7 @@ fn a_write_is_read_though_a_request_is_dropped() {
     let one = |scenario: Scenario| scenario.with_troubles(1, Kinds::Abandons, 0);
     all_hold(Caches::Shared, &short(on_one_node(2)), &[Start::Copy], one);
     all_hold(Caches::Shared, &short(on_two_nodes(2)), &[Start::Copy], one);
+    all_hold(Caches::Own, &short(on_two_nodes(2)), &[Start::Copy], one);
 }
 
 #[test]

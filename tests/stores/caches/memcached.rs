@@ -16,7 +16,7 @@ use tower_keep::{
 };
 use tower_keep_servers::{FaultProxy, Kind, Server};
 
-use super::{TIMEOUT, bring, copy, is_found_again, recovers, ticket};
+use super::{TIMEOUT, bring, copy, is_found_again, is_read_past, recovers, ticket};
 use crate::{
     redis_places::eventually,
     sql_places::{HOUR, new_id, next, now, record},
@@ -158,10 +158,13 @@ async fn what_is_no_copy_is_an_error_and_can_be_removed() {
         "\x01",
         "\x01too short",
     ] {
+        let put = async |id: &RecordId| {
+            let put = format!("ms {} {} T3600\r\n{value}", key(id), value.len());
+            assert_eq!(ask(&server, put.as_bytes()).await, "HD");
+        };
         for is_written in [true, false] {
             let id = new_id();
-            let put = format!("ms {} {} T3600\r\n{value}", key(&id), value.len());
-            assert_eq!(ask(&server, put.as_bytes()).await, "HD");
+            put(&id).await;
             let error = cache.get(&id).await.expect_err(value);
             let kinds = [StoreErrorKind::Corrupt, StoreErrorKind::Unsupported];
             assert!(kinds.contains(&error.kind()), "{value}: {error:?}");
@@ -175,6 +178,9 @@ async fn what_is_no_copy_is_an_error_and_can_be_removed() {
             }
             bring(&cache, &id, &ours).await;
         }
+        let id = new_id();
+        put(&id).await;
+        is_read_past(&cache, &id, &ours).await;
     }
 }
 

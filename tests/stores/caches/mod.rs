@@ -21,7 +21,9 @@ mod memory {
 
 use std::time::Duration;
 
-use tower_keep::{Cached, Record, RecordCache, RecordId};
+use tower_keep::{
+    Cached, CachedStore, Created, MemoryStore, Record, RecordCache, RecordId, SessionStore,
+};
 use tower_keep_servers::Server;
 
 use crate::{
@@ -61,6 +63,23 @@ async fn copy(cache: &impl RecordCache, id: &RecordId) -> Option<Record> {
         Cached::Hit(record) => Some(record),
         Cached::Miss(_) => None,
     }
+}
+
+/// A store behind a cache that has something unreadable under that id answers what it has, and the cache has it soon.
+async fn is_read_past(cache: &(impl RecordCache + Clone), id: &RecordId, record: &Record) {
+    let store = CachedStore::new(cache.clone(), MemoryStore::new()).with_cache_timeout(TIMEOUT);
+    assert_eq!(
+        store.store().create(id, record).await.unwrap(),
+        Created::Done
+    );
+    let filled = eventually("a copy", || async {
+        assert_eq!(store.load(id).await.unwrap().as_ref(), Some(record));
+        match cache.get(id).await {
+            Ok(Cached::Hit(copy)) => Some(copy),
+            Ok(Cached::Miss(_)) | Err(_) => None,
+        }
+    });
+    assert_eq!(filled.await, *record);
 }
 
 /// Kills the server and starts it again, and then has it stand still for a while.

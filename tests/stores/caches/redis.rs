@@ -8,7 +8,7 @@ use tower_keep::{
 };
 use tower_keep_servers::{Direction, FaultProxy, Kind, Server};
 
-use super::{TIMEOUT, bring, copy, is_found_again, recovers, ticket};
+use super::{TIMEOUT, bring, copy, is_found_again, is_read_past, recovers, ticket};
 use crate::{
     redis_places::{Place, Which, eventually, on_each_topology, order, session_key},
     sql_places::{HOUR, new_id, next, now, record},
@@ -141,14 +141,18 @@ async fn what_is_no_copy_is_an_error_and_can_be_removed(which: Which) {
         ("nothing", Vec::new()),
         ("a list", b"LIST".to_vec()),
     ] {
-        for is_written in [true, false] {
-            let id = new_id();
-            let key = copy_key(&place, &id);
+        let put = async |id: &RecordId| {
+            let key = copy_key(&place, id);
             if what == "a list" {
                 place.raw("RPUSH", &key, &[b"a list"]).await;
             } else {
                 place.set(&key, &bytes).await;
             }
+            key
+        };
+        for is_written in [true, false] {
+            let id = new_id();
+            let key = put(&id).await;
             let error = cache.get(&id).await.expect_err(what);
             let kinds = [StoreErrorKind::Corrupt, StoreErrorKind::Unsupported];
             assert!(kinds.contains(&error.kind()), "{what}: {error:?}");
@@ -168,6 +172,9 @@ async fn what_is_no_copy_is_an_error_and_can_be_removed(which: Which) {
             );
             bring(&cache, &id, &ours).await;
         }
+        let id = new_id();
+        put(&id).await;
+        is_read_past(&cache, &id, &ours).await;
     }
 }
 

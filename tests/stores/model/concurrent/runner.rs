@@ -28,6 +28,7 @@ pub(crate) async fn run(world: &World, script: &[Move]) -> Result<(), String> {
         log,
         jars: Arc::default(),
         under_way: Default::default(),
+        done: Vec::new(),
         waits_left: WAITS_MAX,
     };
     runner.begin().await;
@@ -36,10 +37,11 @@ pub(crate) async fn run(world: &World, script: &[Move]) -> Result<(), String> {
         world.gates.settle().await;
     }
     world.gates.open();
-    for request in &mut runner.under_way {
-        if let Some(request) = request.take() {
-            // One that was aborted is an error here, and no other is: see `Answered`.
-            drop(request.await);
+    let under_way = runner.under_way.iter_mut().filter_map(Option::take);
+    for request in runner.done.drain(..).chain(under_way) {
+        match request.await {
+            Err(problem) if problem.is_panic() => return Err(problem.to_string()),
+            Ok(()) | Err(_) => {}
         }
     }
     world.layer.drain().await;
@@ -56,6 +58,7 @@ struct Runner<'a> {
     browser: Browser,
     jars: Arc<Mutex<Jars>>,
     under_way: [Option<JoinHandle<()>>; BROWSER_OF_CLIENT.len()],
+    done: Vec<JoinHandle<()>>,
     waits_left: usize,
 }
 
@@ -120,7 +123,7 @@ impl Runner<'_> {
         };
         let keeps = matches!(start.presents, Presents::Own).then_some(jar);
         let (_, request) = self.send(client, presented, start.plan.clone(), keeps);
-        self.under_way[client] = Some(request);
+        self.done.extend(self.under_way[client].replace(request));
     }
 
     /// Sends a request; its answer is noted, and kept in a jar, when it comes.

@@ -40,7 +40,7 @@ pub(super) enum Outcome {
 ///
 /// # Errors
 ///
-/// If the store can not be reached, or refuses not only this session.
+/// If the store cannot be reached, or refuses not only this session.
 pub(super) async fn carry_over(
     to: &impl SessionStore,
     session: &StoredSession,
