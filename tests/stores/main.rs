@@ -15,6 +15,8 @@ mod support;
 
 mod cached;
 mod cached_doubts;
+#[cfg(unix)]
+mod cached_outages;
 mod cached_steps;
 mod cached_stops;
 mod caches;

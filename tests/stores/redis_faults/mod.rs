@@ -2,11 +2,13 @@
 
 mod cluster;
 mod cuts;
+mod hopping;
 mod load;
 mod memory;
 mod migration;
 mod outages;
 mod refusals;
+mod rotation;
 mod sentinel;
 
 use std::{
