@@ -12,9 +12,10 @@ pub fn layer_over(store: impl SessionStore) -> SessionLayer {
     hasty_layer_over(store).with_store_timeout(PATIENCE)
 }
 
-/// The same with the store timeout that a layer has if nothing is said, where nothing but the layer takes time.
+/// The same with the store timeout that a layer has if nothing is said, where nothing but the layer takes time; and
+/// everywhere on a machine that has time, see [`patient`].
 pub fn layer_in_time(store: impl SessionStore, is_in_memory: bool) -> SessionLayer {
-    match is_in_memory {
+    match is_in_memory || is_strict() {
         true => hasty_layer_over(store),
         false => layer_over(store),
     }
@@ -36,6 +37,19 @@ pub fn cookies() -> Option<CookieStore> {
         Ok("cookie-encrypted") => Some(CookieStore::encrypted(&KEYRING)),
         _ => None,
     }
+}
+
+/// A store or a cache with more time than it ever needs. Where `TOWER_KEEP_TEST_DEADLINES` is `default`, with the time
+/// that it has if nothing is said: what has to be done in that is too much for a machine that does a lot else.
+pub fn patient<S>(store: S, give_time: impl FnOnce(S, Duration) -> S) -> S {
+    match is_strict() {
+        true => store,
+        false => give_time(store, PATIENCE),
+    }
+}
+
+fn is_strict() -> bool {
+    env::var("TOWER_KEEP_TEST_DEADLINES").is_ok_and(|deadlines| deadlines == "default")
 }
 
 /// More than a store that is well ever takes.

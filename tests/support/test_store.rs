@@ -28,7 +28,11 @@ use tower_keep::{
 };
 use tower_keep_servers::{Cluster, Kind, Sentinels, Server};
 
-use super::{layer::PATIENCE, listed::Listed, temporary_folder};
+use super::{
+    layer::{PATIENCE, patient},
+    listed::Listed,
+    temporary_folder,
+};
 
 /// An empty store of the kind that `TOWER_KEEP_TEST_STORE` names: `memory` if nothing is said.
 ///
@@ -222,35 +226,35 @@ pub fn redis() -> RedisStore {
     let url = meanwhile(async || Server::shared(Kind::Redis).await.url());
     let database = number % REDIS_DATABASES;
     let store = RedisStore::open(&format!("{url}/{database}")).unwrap();
-    let store = store.with_timeout(PATIENCE);
+    let store = patient(store, RedisStore::with_timeout);
     store.with_prefix(format!("test{number}"))
 }
 
 /// The same in the primary that Sentinels watch over.
 pub fn redis_sentinel() -> RedisStore {
     let url = meanwhile(async || Sentinels::shared().await.url());
-    let store = RedisStore::open(&url).unwrap().with_timeout(PATIENCE);
+    let store = patient(RedisStore::open(&url).unwrap(), RedisStore::with_timeout);
     store.with_prefix(format!("test{}", new_number()))
 }
 
 /// The same in a cluster.
 pub fn redis_cluster() -> RedisStore {
     let url = meanwhile(async || Cluster::shared().await.url());
-    let store = RedisStore::open(&url).unwrap().with_timeout(PATIENCE);
+    let store = patient(RedisStore::open(&url).unwrap(), RedisStore::with_timeout);
     store.with_prefix(format!("test{}", new_number()))
 }
 
 /// A store over two nodes that the tests share.
 pub fn memcached() -> MemcachedStore {
     let store = MemcachedStore::open(&memcached_url()).unwrap();
-    let store = store.with_timeout(PATIENCE);
+    let store = patient(store, MemcachedStore::with_timeout);
     store.with_prefix(format!("test{}", new_number()))
 }
 
 /// A cache over the same.
 pub fn memcached_cache() -> MemcachedCache {
     let cache = MemcachedCache::open(&memcached_url()).unwrap();
-    let cache = cache.with_timeout(PATIENCE);
+    let cache = patient(cache, MemcachedCache::with_timeout);
     cache.with_prefix(format!("test{}", new_number()))
 }
 
@@ -273,7 +277,7 @@ pub fn redis_cache() -> RedisCache {
     let url = meanwhile(async || Server::shared(Kind::Redis).await.url());
     let database = number % REDIS_DATABASES;
     let cache = RedisCache::open(&format!("{url}/{database}")).unwrap();
-    let cache = cache.with_timeout(PATIENCE);
+    let cache = patient(cache, RedisCache::with_timeout);
     cache.with_prefix(format!("test{number}"))
 }
 
@@ -283,7 +287,10 @@ fn cached_near(store: PostgresStore) -> CachedStore<MemoryCache, PostgresStore> 
 
 fn cached_far(store: PostgresStore) -> CachedStore<RedisCache, PostgresStore> {
     // The tests do more at once than a machine likes.
-    CachedStore::new(redis_cache(), store).with_cache_timeout(PATIENCE)
+    patient(
+        CachedStore::new(redis_cache(), store),
+        CachedStore::with_cache_timeout,
+    )
 }
 
 /// A name that no other test has.

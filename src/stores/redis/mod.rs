@@ -75,7 +75,8 @@ use crate::{
 ///
 /// *Replication of Redis is asynchronous.* When a primary fails, a replica takes over without the
 /// writes that had not reached it: a change may be lost, and a session that was logged out in this last
-/// moment may live again. `min-replicas-to-write` makes this window smaller and does not close it.
+/// moment may live again. In a cluster, one whose id was changed in it may be lost, as its two keys are on two
+/// servers. `min-replicas-to-write` makes this window smaller and does not close it.
 /// Who must rule it out keeps sessions in a database.
 ///
 /// Replicas are not read from. A primary that is replaced while it lives goes on to answer until it is told; then it is
