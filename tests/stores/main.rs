@@ -40,6 +40,8 @@ mod mysql;
 #[cfg(unix)]
 mod near_processes;
 mod open;
+#[cfg(unix)]
+mod outages;
 mod patient;
 mod postgres;
 #[cfg(unix)]
