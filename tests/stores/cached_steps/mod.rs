@@ -102,7 +102,7 @@ fn of_three_requests_none_reads_what_is_over_though_the_cache_loses_its_copies()
 }
 
 #[test]
-#[ignore = "takes hours: cargo test --release --features full --test stores cached_steps -- --ignored"]
+#[ignore = "takes half an hour: cargo test --release --features full --test stores cached_steps::a_write -- --ignored"]
 fn a_write_is_read_whatever_fails_while_time_passes() {
     let starts = [Start::Copy, Start::Ticket, Start::Empty];
     let one = |scenario: Scenario| scenario.with_troubles(1, Kinds::All, 1);

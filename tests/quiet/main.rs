@@ -3,13 +3,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-#[path = "support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
+
+#[cfg(unix)]
+mod servers;
 
 use std::{
     error::Error as StdError,
     io,
-    sync::{Arc, Mutex, Once},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use axum::{
@@ -422,17 +425,17 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn start() -> Self {
-        static STARTED: Once = Once::new();
-        let log = Self::default();
-        STARTED.call_once(|| {
+        static LOG: LazyLock<Log> = LazyLock::new(|| {
+            let log = Log::default();
             let subscriber = tracing_subscriber::fmt()
                 .with_max_level(tracing::Level::TRACE)
                 .with_span_events(FmtSpan::FULL)
                 .with_ansi(false)
                 .with_writer(log.clone());
             tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
+            log
         });
-        log
+        LOG.clone()
     }
 
     fn text(&self) -> String {
