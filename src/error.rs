@@ -51,8 +51,8 @@ pub enum ErrorKind {
     /// Another request changed the same session, and the layer was told to reject that, or the
     /// change could not be merged in a bounded number of attempts (409).
     Conflict,
-    /// The session has been ended elsewhere while it was in use, and an explicit save came too
-    /// late (409).
+    /// The session has been ended elsewhere while it was in use: an explicit save came too late, or
+    /// what it found out was followed by a change (409).
     Gone,
     /// The change would make the record larger than the layer's limit (413).
     TooLarge,

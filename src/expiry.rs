@@ -80,6 +80,20 @@ impl ExpiryPolicy {
         by_rule.min(absolute)
     }
 
+    /// The later deadline to write if the session is used now, or `None` while the written one is
+    /// near enough.
+    pub(crate) fn postponed(
+        &self,
+        rule: Option<Expiry>,
+        now: Timestamp,
+        expires_at: Timestamp,
+        absolute: Timestamp,
+    ) -> Option<Timestamp> {
+        let step = self.touch_after(self.idle_of(rule)?);
+        let deadline = self.deadline(rule, now, absolute);
+        is_later(deadline, expires_at, step).then_some(deadline)
+    }
+
     /// When a session is to die that is used now, where no cookie can tell of it: so much earlier
     /// that the next request finds it due to be postponed, and renews the cookie too. Otherwise one
     /// that is used between requests would never be due, and the cookie would run out.
@@ -90,39 +104,49 @@ impl ExpiryPolicy {
         absolute: Timestamp,
     ) -> Timestamp {
         let deadline = self.deadline(rule, now, absolute);
-        match self.touch_after(rule) {
-            Some(touch_after) => deadline.saturating_sub(touch_after),
+        match self.idle_of(rule) {
+            Some(idle) => deadline.saturating_sub(self.touch_after(idle)),
             None => deadline,
         }
     }
 
-    /// Whether that deadline is so much later than the written one that it is to be written.
-    pub(crate) fn is_due(
+    /// [`postponed`](Self::postponed) where no cookie can tell of it. Half of what there is to gain
+    /// is enough, so that a session in use does not die however seldom it is to be written.
+    pub(crate) fn postponed_silently(
         &self,
         rule: Option<Expiry>,
-        deadline: Timestamp,
+        now: Timestamp,
         expires_at: Timestamp,
-    ) -> bool {
-        let is_later = |by| deadline >= expires_at && deadline.duration_since(expires_at) >= by;
-        self.touch_after(rule).is_some_and(is_later)
+        absolute: Timestamp,
+    ) -> Option<Timestamp> {
+        let idle = self.idle_of(rule)?;
+        let touch_after = self.touch_after(idle);
+        let step = touch_after.min(idle.saturating_sub(touch_after) / 2);
+        let deadline = self.silent_deadline(rule, now, absolute);
+        is_later(deadline, expires_at, step).then_some(deadline)
     }
 
-    /// How much later the deadline of a session in use has to come before it is written again.
-    /// `None` if it is fixed.
-    fn touch_after(&self, rule: Option<Expiry>) -> Option<Duration> {
-        let idle = match rule {
-            Some(Expiry::At(_)) => return None,
-            Some(Expiry::Idle(idle)) => idle,
-            Some(Expiry::BrowserClose) | None => self.idle,
-        };
+    /// How long a session lives without being used; `None` if its end is fixed.
+    const fn idle_of(&self, rule: Option<Expiry>) -> Option<Duration> {
+        match rule {
+            Some(Expiry::At(_)) => None,
+            Some(Expiry::Idle(idle)) => Some(idle),
+            Some(Expiry::BrowserClose) | None => Some(self.idle),
+        }
+    }
+
+    /// How much later the deadline of a session in use has to come before it is written again, in
+    /// whole milliseconds as deadlines are.
+    fn touch_after(&self, idle: Duration) -> Duration {
         // A rule shorter than the layer's is counted by its own tenth: what is seldom enough for
         // long sessions would let a short one die in use.
         let tenth = idle / Self::TOUCH_FRACTION;
-        Some(match self.touch_after {
+        let touch_after = match self.touch_after {
             Some(after) if idle < self.idle => after.min(tenth),
             Some(after) => after,
             None => tenth,
-        })
+        };
+        Duration::from_millis(u64::try_from(touch_after.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// The cookie's `Max-Age`: what is left, or `None` for a cookie that ends with the browser.
@@ -174,6 +198,10 @@ impl Expiry {
     }
 }
 
+fn is_later(deadline: Timestamp, than: Timestamp, by: Duration) -> bool {
+    deadline >= than && deadline.duration_since(than) >= by
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
@@ -190,19 +218,6 @@ mod tests {
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_millis(secs * 1000)
-    }
-
-    impl ExpiryPolicy {
-        fn postponed(
-            &self,
-            rule: Option<Expiry>,
-            now: Timestamp,
-            expires_at: Timestamp,
-            absolute: Timestamp,
-        ) -> Option<Timestamp> {
-            let deadline = self.deadline(rule, now, absolute);
-            self.is_due(rule, deadline, expires_at).then_some(deadline)
-        }
     }
 
     #[test]
@@ -240,6 +255,38 @@ mod tests {
         let near_the_end = POLICY.silent_deadline(None, at(2500), at(3000));
         let postponed = POLICY.postponed(None, at(2500), near_the_end, at(3000));
         assert_eq!(postponed, Some(at(3000)));
+    }
+
+    #[test]
+    fn what_no_cookie_tells_of_is_due_to_the_millisecond() {
+        let crooked = ExpiryPolicy {
+            idle: Duration::from_micros(15_005_500),
+            ..POLICY
+        };
+        for absolute in [at(8), at(3000)] {
+            let silent = crooked.silent_deadline(None, at(0), absolute);
+            let postponed = crooked.postponed(None, at(0), silent, absolute);
+            assert_eq!(postponed, Some(crooked.deadline(None, at(0), absolute)));
+        }
+    }
+
+    #[test]
+    fn a_session_in_silent_use_outlives_its_idle_time_however_seldom_it_is_to_be_written() {
+        for touch_after in [0, 1, 100, 500, 900, 999] {
+            let policy = ExpiryPolicy {
+                touch_after: Some(Duration::from_secs(touch_after)),
+                ..POLICY
+            };
+            let left = IDLE - Duration::from_secs(touch_after);
+            let mut expires_at = at(1000);
+            let mut now = at(0);
+            while now < at(5000) {
+                now = now.saturating_add(left / 3);
+                assert!(now < expires_at, "in use, after {touch_after}");
+                let postponed = policy.postponed_silently(None, now, expires_at, at(9000));
+                expires_at = postponed.unwrap_or(expires_at);
+            }
+        }
     }
 
     #[test]

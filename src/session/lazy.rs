@@ -10,7 +10,7 @@ use http::{Extensions, HeaderMap};
 use tokio::{runtime::Handle, sync::Mutex as AsyncMutex};
 
 use crate::{
-    data::parse,
+    data::{Data, parse},
     error::{Error, ErrorKind},
     options::CookieOptions,
     session::{
@@ -243,13 +243,12 @@ impl LazySession {
     }
 
     async fn reload_now(&self) -> Result<(), Error> {
+        // One that began before the answer does not open what the answer has closed.
+        let phase = self.state().phase;
         let _turn = self.0.gate.lock().await;
         let settings = &*self.0.settings;
         let _busy = Busy::new(self);
-        let (before, phase) = {
-            let state = self.state();
-            (state.draft.clone(), state.phase)
-        };
+        let before = self.state().draft.clone();
         let mut draft = match before.as_deref() {
             None => self.find().await?,
             Some(draft) if draft.access == Access::ReadOnly => self.find().await?,
@@ -269,7 +268,6 @@ impl LazySession {
             // A flush that came meanwhile stands.
             false => None,
         };
-        // One that began before the answer does not open what the answer has closed.
         if phase == Phase::Committed {
             state.phase = Phase::Reopened;
         }
@@ -398,12 +396,20 @@ impl LazySession {
         let mut state = self.state();
         state.flushed.done(&plan.doomed);
         note_cookie(&mut state, outcome.cookie);
+        let phase = state.phase;
         // For a reload after the answer. Now the state alone has the draft, and it is not copied.
         if same(state.draft.as_ref(), plan.draft.as_ref())
             && let (Stored::Live(origin), Some(draft)) = (outcome.stored, &mut state.draft)
         {
             drop(plan);
-            Arc::make_mut(draft).origin = Some(origin);
+            let draft = Arc::make_mut(draft);
+            if phase == Phase::Reopened
+                && let Ok(table) = parse(&origin.record)
+            {
+                // A reload has overtaken this commit, and what is changed next begins from what is stored now.
+                draft.data = Data::new(table, self.0.settings.data_bytes_max());
+            }
+            draft.origin = Some(origin);
         }
     }
 

@@ -412,8 +412,9 @@ impl Session {
     ///
     /// If the session was ended elsewhere, a change is [`ErrorKind::Gone`] before the answer too, a login included.
     ///
-    /// What is saved after the answer keeps the session alive as a request does, less the layer's
-    /// [`touch_after`](crate::SessionLayer::with_touch_after), so that the next request renews the cookie.
+    /// What is saved after the answer keeps the session alive, for the layer's
+    /// [`touch_after`](crate::SessionLayer::with_touch_after) less than a request does, so that the next request
+    /// renews the cookie.
     ///
     /// # Errors
     ///

@@ -321,28 +321,32 @@ impl Draft {
 
     /// Later if that is due, so that the cookie and the record are always renewed together.
     fn next_deadline(&self, base: &Record, policy: &ExpiryPolicy, now: Timestamp) -> Timestamp {
-        let deadline = self.deadline_of_use(base, policy, now);
+        let (rule, absolute) = (self.data.rule(), base.absolute_deadline);
+        let deadline = policy.deadline(rule, now, absolute);
         let is_new = self.rotate || self.data.is_rule_changed();
-        match is_new || policy.is_due(self.data.rule(), deadline, base.expires_at) {
-            true => deadline,
-            false => base.expires_at,
+        if self.is_silent {
+            // It is written anyway, and may be as late as that without a cookie.
+            let present = match is_new {
+                true => base.expires_at.min(deadline),
+                false => base.expires_at,
+            };
+            return present.max(policy.silent_deadline(rule, now, absolute));
+        }
+        match policy.postponed(rule, now, base.expires_at, absolute) {
+            Some(postponed) => postponed,
+            None if is_new => deadline,
+            None => base.expires_at,
         }
     }
 
     /// The later deadline to write because the session was used.
     pub(crate) fn postponed(&self, policy: &ExpiryPolicy, now: Timestamp) -> Option<Timestamp> {
         let record = &self.origin.as_ref()?.record;
-        let deadline = self.deadline_of_use(record, policy, now);
-        let is_due = policy.is_due(self.data.rule(), deadline, record.expires_at);
-        is_due.then_some(deadline)
-    }
-
-    /// When the session ends if it is used now and then not again.
-    fn deadline_of_use(&self, base: &Record, policy: &ExpiryPolicy, now: Timestamp) -> Timestamp {
-        let (rule, absolute) = (self.data.rule(), base.absolute_deadline);
+        let rule = self.data.rule();
+        let (present, absolute) = (record.expires_at, record.absolute_deadline);
         match self.is_silent {
-            true => policy.silent_deadline(rule, now, absolute),
-            false => policy.deadline(rule, now, absolute),
+            true => policy.postponed_silently(rule, now, present, absolute),
+            false => policy.postponed(rule, now, present, absolute),
         }
     }
 

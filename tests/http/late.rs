@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -17,7 +17,7 @@ use axum::{
 use http_body::Frame;
 use tokio::sync::{mpsc, oneshot};
 use tower_keep::{
-    Error, ErrorKind, Expiry, LazySession, Session,
+    Error, ErrorKind, Expiry, LazySession, Session, SessionLayer,
     testing::{ManualClock, Operation},
 };
 
@@ -208,39 +208,107 @@ async fn a_stream_that_reloads_can_not_change_the_expiry_which_the_cookie_tells(
     assert_eq!(browser.get("/get/late").await.body, r#""kept""#);
 }
 
+const IDLE: Duration = Duration::from_secs(600);
+const ABSOLUTE: Duration = Duration::from_secs(7000);
+
+/// A layer by that clock.
+fn clocked(store: &TestStore, clock: &ManualClock) -> SessionLayer {
+    layer_over(store.clone())
+        .with_clock(clock.clone())
+        .with_idle_timeout(IDLE)
+        .with_absolute_timeout(ABSOLUTE)
+}
+
 /// A save after the answer keeps the session alive; the cookie has to live as long.
 #[tokio::test]
 async fn a_session_that_a_stream_has_used_has_its_cookie_renewed_by_the_next_request() {
-    const IDLE: Duration = Duration::from_secs(600);
-    for rounds in [1, 2, 5, 8] {
+    for (touch_after, rounds) in [(60, 1), (60, 2), (60, 5), (60, 8), (300, 30), (540, 70)] {
         let clock = ManualClock::new();
         let store = TestStore::new().with_clock(clock.clone());
         let ticking = clock.clone();
+        let touch_after = Duration::from_secs(touch_after);
+        let pause = (IDLE - touch_after) / 3;
         let handler = async move |session: Session| {
             session.insert("early", 1)?;
             Ok::<_, Error>(Stream::body(async move {
                 for round in 0..rounds {
-                    ticking.advance(IDLE / 6);
+                    ticking.advance(pause);
                     session.reload().await.unwrap();
-                    session.insert("late", round).unwrap();
+                    if round % 2 == 0 {
+                        session.insert("late", round).unwrap();
+                    }
                     session.save().await.unwrap();
                 }
                 "done".into()
             }))
         };
-        let layer = layer_over(store.clone())
-            .with_clock(clock.clone())
-            .with_idle_timeout(IDLE);
+        let layer = clocked(&store, &clock).with_touch_after(touch_after);
         let app = router().route("/stream", post(handler)).layer(layer);
         let mut browser = Browser::new(&app);
         assert_eq!(browser.post("/stream").await.assert_ok().body, "done");
         let answer = browser.get("/get/late").await.assert_ok();
-        assert_eq!(answer.body, (rounds - 1).to_string());
+        assert_eq!(answer.body, ((rounds - 1) / 2 * 2).to_string());
         let cookie = answer.the_cookie();
         assert!(cookie.contains("Max-Age=600"), "{rounds} rounds: {cookie}");
         let again = browser.get("/get/late").await.assert_ok();
         assert_eq!(again.set_cookies(), [""; 0], "once is enough");
     }
+}
+
+#[tokio::test]
+async fn a_stream_that_saves_behind_a_request_does_not_take_back_the_time_that_it_has_gained() {
+    let clock = ManualClock::new();
+    let store = TestStore::new().with_clock(clock.clone());
+    let other = Arc::new(OnceLock::<Browser>::new());
+    let (ticking, asking) = (clock.clone(), Arc::clone(&other));
+    let handler = async move |session: Session| {
+        Stream::body(async move {
+            session.reload().await.unwrap();
+            ticking.advance(Duration::from_secs(117));
+            let mut other = asking.get().unwrap().clone();
+            other.get("/whoami").await.assert_ok().the_cookie();
+            session.insert("late", 1).unwrap();
+            session.save().await.unwrap();
+            "done".into()
+        })
+    };
+    let app = router().route("/stream", post(handler));
+    let mut browser = Browser::new(&app.layer(clocked(&store, &clock)));
+    browser.post("/login/alice").await.assert_ok();
+    assert!(other.set(browser.clone()).is_ok());
+    assert_eq!(browser.post("/stream").await.assert_ok().body, "done");
+    clock.advance(Duration::from_secs(520));
+    assert_eq!(browser.get("/whoami").await.body, "alice");
+}
+
+#[tokio::test]
+async fn a_stream_that_clears_a_session_with_a_rule_of_its_own_does_not_end_it() {
+    let clock = ManualClock::new();
+    let store = TestStore::new().with_clock(clock.clone());
+    let handler = async |session: Session| {
+        Stream::body(async move {
+            session.reload().await.unwrap();
+            session.clear().unwrap();
+            session.save().await.unwrap();
+            "done".into()
+        })
+    };
+    let app = router().route("/stream", post(handler));
+    let mut browser = Browser::new(&app.layer(clocked(&store, &clock)));
+    browser.post("/login/alice").await.assert_ok();
+    browser.post("/expire/500").await.assert_ok();
+    let step = Duration::from_secs(400);
+    let end = ABSOLUTE - Duration::from_secs(20);
+    let mut passed = Duration::ZERO;
+    while passed + step < end {
+        clock.advance(step);
+        passed += step;
+        assert_eq!(browser.get("/whoami").await.body, "alice");
+    }
+    clock.advance(end - passed);
+    assert_eq!(browser.post("/stream").await.assert_ok().body, "done");
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(browser.get("/whoami").await.body, "alice");
 }
 
 #[tokio::test]
@@ -374,4 +442,45 @@ async fn a_logout_of_a_task_that_reloads_during_the_commit_takes_effect() {
     let (mut browser, store) = reload_during_commit(|s| s.flush().unwrap()).await;
     assert_eq!(browser.get("/whoami").await.body, "-");
     assert_eq!(store.live().await, []);
+}
+
+#[tokio::test]
+async fn a_reload_that_has_waited_since_before_the_answer_does_not_open_what_the_answer_has_closed()
+{
+    let store = WatchedStore::new(&Arc::new(TestStore::new()), 1);
+    let held = store.clone();
+    let (tell, told) = oneshot::channel();
+    let tell = Mutex::new(Some(tell));
+    let handler = async move |session: Session| {
+        session.insert("early", 1).unwrap();
+        held.hold(Operation::Update);
+        let saving = session.clone();
+        let saved = tokio::spawn(async move { saving.save().await });
+        while held.waiting() == 0 {
+            yields(1).await;
+        }
+        let tell = tell.lock().unwrap().take().unwrap();
+        tokio::spawn(async move {
+            // Behind the save, and in front of the commit.
+            session.reload().await.unwrap();
+            let late = kind(session.insert("late", 2));
+            saved.await.unwrap().unwrap();
+            tell.send(late).unwrap();
+        });
+        yields(20).await;
+    };
+    let handler = Arc::new(handler);
+    let route = post(async move |session: Session| handler(session).await);
+    let app = router().route("/early", route);
+    let mut browser = Browser::new(&app.layer(layer_over(store.clone())));
+    browser.post("/login/alice").await.assert_ok();
+    let request = post_meanwhile(&browser, "/early");
+    while store.waiting() == 0 {
+        yields(1).await;
+    }
+    yields(50).await;
+    store.release();
+    request.await.unwrap().1.assert_ok();
+    assert_eq!(told.await.unwrap(), Some(ErrorKind::Committed));
+    assert_eq!(browser.get("/dump").await.body, r#"{"early":1}"#);
 }

@@ -1,6 +1,9 @@
 //! The same over servers, of which drivers and caches have something to tell as well.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sqlx::postgres::PgPoolOptions;
 use tower_keep::{
@@ -10,7 +13,7 @@ use tower_keep::{
 use tower_keep_servers::{Kind, Server};
 
 use crate::{
-    Log, Secrets, confessing, fill,
+    Log, Secrets, VALUE, confessing, fill,
     support::{Browser, PATIENCE, new_table, router},
 };
 
@@ -41,9 +44,10 @@ async fn no_log_of_a_store_on_a_server_tells_an_id_a_value_a_user_or_a_password(
 async fn on_redis(log: &Log, secrets: &mut Secrets) {
     let server = locked_redis().await;
     let store = RedisStore::open(&url_of(&server)).unwrap();
+    let store = store.with_timeout(PATIENCE);
     let cache = store.near_cache().await.unwrap();
-    let store = CachedStore::new(cache, store.with_timeout(HASTE));
-    outlives_an_outage(&server, store, 503, secrets).await;
+    let cached = |limit| CachedStore::new(cache.clone(), store.clone().with_timeout(limit));
+    outlives_an_outage(&server, [PATIENCE, HASTE].map(cached), 503, secrets).await;
     log.tells("the near cache is connected again").await;
     // Of one that does not know the password.
     let wrong = url_of(&server).replace(PASSWORD, &format!("{PASSWORD}-not"));
@@ -54,44 +58,53 @@ async fn on_redis(log: &Log, secrets: &mut Secrets) {
 
 async fn on_postgres(log: &Log, secrets: &mut Secrets) {
     let server = Server::start(Kind::Postgres).await;
-    let pool = PgPoolOptions::new().acquire_timeout(PATIENCE);
-    let pool = pool.connect_lazy(&server.url()).unwrap();
-    let store = PostgresStore::new(pool).with_table(new_table());
-    store.migrate().await.unwrap();
-    store.migrate_notifications().await.unwrap();
-    let cache = store.near_cache().await.unwrap();
-    outlives_an_outage(&server, CachedStore::new(cache, store), 503, secrets).await;
+    let table = new_table();
+    let stores = [PATIENCE, HASTE].map(|limit| {
+        let pool = PgPoolOptions::new().acquire_timeout(limit);
+        let pool = pool.connect_lazy(&server.url()).unwrap();
+        PostgresStore::new(pool).with_table(table.clone())
+    });
+    stores[0].migrate().await.unwrap();
+    stores[0].migrate_notifications().await.unwrap();
+    let cache = stores[0].near_cache().await.unwrap();
+    let cached = stores.map(|store| CachedStore::new(cache.clone(), store));
+    outlives_an_outage(&server, cached, 503, secrets).await;
     log.tells("the cache hears of writes again").await;
 }
 
 async fn on_memcached(secrets: &mut Secrets) {
     let server = Server::start(Kind::Memcached).await;
     let store = MemcachedStore::open(&server.url()).unwrap();
-    outlives_an_outage(&server, store.with_timeout(HASTE), 503, secrets).await;
+    let stores = [PATIENCE, HASTE].map(|limit| store.clone().with_timeout(limit));
+    outlives_an_outage(&server, stores, 503, secrets).await;
 }
 
 /// A shared cache whose server is lost.
 async fn before_memory(log: &Log, secrets: &mut Secrets) {
     let server = locked_redis().await;
     let cache = RedisCache::open(&url_of(&server)).unwrap();
-    let store = CachedStore::new(cache.with_timeout(HASTE), MemoryStore::new());
-    outlives_an_outage(&server, store, 200, secrets).await;
+    let store = Arc::new(MemoryStore::new());
+    let stores = [PATIENCE, HASTE].map(|limit| {
+        let cached = CachedStore::new(cache.clone().with_timeout(limit), Arc::clone(&store));
+        cached.with_cache_timeout(limit)
+    });
+    outlives_an_outage(&server, stores, 200, secrets).await;
     log.tells("the session cache failed").await;
 }
 
 /// Fills a session, kills the server, asks for everything, and goes on when it is back.
-async fn outlives_an_outage(
+async fn outlives_an_outage<S: SessionStore>(
     server: &Server,
-    store: impl SessionStore,
+    [patient, hasty]: [S; 2],
     meanwhile: u16,
     secrets: &mut Secrets,
 ) {
-    let layer = SessionLayer::new(store).with_store_timeout(HASTE * 2);
-    let mut browser = Browser::new(&confessing(router(), layer));
-    eventually("a session", async || {
-        browser.post("/count/n").await.status == 200
-    })
-    .await;
+    let over = |store, limit| {
+        let layer = SessionLayer::new(store).with_store_timeout(limit);
+        Browser::new(&confessing(router(), layer))
+    };
+    let mut browser = over(patient, PATIENCE);
+    browser.post("/count/n").await.assert_ok();
     secrets.learn(&browser);
     fill(&mut browser).await;
     secrets.learn(&browser);
@@ -99,8 +112,9 @@ async fn outlives_an_outage(
     secrets.learn(&browser);
 
     server.kill9().await;
+    let away = over(hasty, HASTE * 2).with_id_of(&browser);
     for path in ["/login/ada", "/cycle", "/count/n", "/logout"] {
-        let mut copy = browser.clone();
+        let mut copy = away.clone();
         assert_eq!(copy.post(path).await.status, meanwhile, "{path}");
         secrets.learn(&copy);
     }
@@ -110,7 +124,11 @@ async fn outlives_an_outage(
         browser.post("/count/n").await.status == 200
     })
     .await;
-    fill(&mut browser).await;
+    eventually("a value", async || {
+        let path = format!("/put/key/{VALUE}");
+        browser.post(&path).await.status == 200
+    })
+    .await;
     secrets.learn(&browser);
 }
 
@@ -124,7 +142,12 @@ fn url_of(server: &Server) -> String {
 
 impl Log {
     async fn tells(&self, what: &str) {
-        eventually(what, async || self.text().contains(what)).await;
+        let is_told = || {
+            str::from_utf8(&self.0.lock().unwrap())
+                .unwrap()
+                .contains(what)
+        };
+        eventually(what, async || is_told()).await;
     }
 }
 
@@ -132,6 +155,6 @@ async fn eventually(what: &str, mut ask: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !ask().await {
         assert!(started.elapsed() < PATIENCE, "no {what} after {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -36,6 +36,7 @@ async fn over_redis_a_logout_reaches_the_other_process_though_its_connection_is_
     let store = RedisStore::open(&server.url()).unwrap();
     let store = store.with_timeout(PATIENCE);
     let cut = async || kill_trackers(&server).await;
+    let store = CachedStore::new(store.near_cache().await.unwrap(), store);
     logouts_arrive("redis", &server.url(), store, cut).await;
 }
 
@@ -54,6 +55,7 @@ async fn over_postgres_a_logout_reaches_the_other_process_though_its_connection_
         let killed = killed.fetch_all(&pool).await.unwrap();
         killed.into_iter().filter(|killed| *killed).count()
     };
+    let store = CachedStore::new(store.near_cache().await.unwrap(), store);
     logouts_arrive("postgres", &server.url(), store, cut).await;
 }
 
@@ -83,8 +85,10 @@ async fn logouts_arrive<S: SessionStore + Clone>(
         let second = next(&first);
         let updated = store.update(&id, &second, first.version).await;
         assert_eq!(updated.unwrap(), Updated::Done);
+        assert_eq!(store.load(&id).await.unwrap(), Some(second));
         assert!(store.delete(&id).await.unwrap());
         let ended = Instant::now();
+        assert_eq!(store.load(&id).await.unwrap(), None);
         other.hears("gone", &id).await;
         match is_cut {
             true => cut_off.push(ended.elapsed()),

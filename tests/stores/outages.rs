@@ -6,7 +6,7 @@ use axum::Router;
 use sqlx::postgres::PgPoolOptions;
 use tower_keep::{
     CachedStore, MemoryCache, PostgresStore, Record, RecordId, RedisStore, ScanSessions,
-    SessionLayer, SessionStore, TableName,
+    SessionLayer, SessionStore,
 };
 use tower_keep_servers::{Kind, Server};
 
@@ -24,72 +24,91 @@ const HASTE: Duration = Duration::from_millis(200);
 #[tokio::test]
 async fn while_redis_is_down_a_request_that_needs_it_is_a_503_and_changes_nothing() {
     let server = Server::start_with(Kind::Redis, &DURABLE).await;
-    let open = |limit| RedisStore::open(&server.url()).unwrap().with_timeout(limit);
-    nothing_is_changed(&server, &open(PATIENCE), &open(HASTE), Reads::Fail).await;
+    let [patient, hasty] = [PATIENCE, HASTE].map(|limit| redis(&server, limit));
+    nothing_is_changed(&server, &patient, &hasty, Loads::Fail).await;
 }
 
 #[tokio::test]
 async fn while_postgres_is_down_a_request_that_needs_it_is_a_503_and_changes_nothing() {
     let server = Server::start(Kind::Postgres).await;
-    let table = new_table();
-    let patient = postgres(&server, &table, PATIENCE);
-    patient.migrate().await.unwrap();
-    let hasty = postgres(&server, &table, HASTE);
-    nothing_is_changed(&server, &patient, &hasty, Reads::Fail).await;
+    let [patient, hasty] = postgres(&server).await;
+    nothing_is_changed(&server, &patient, &hasty, Loads::Fail).await;
 }
 
-/// What is in the cache is read all the same, until a write whose outcome nobody knows.
 #[tokio::test]
-async fn while_the_store_behind_a_cache_is_down_a_change_is_a_503_and_changes_nothing() {
-    let server = Server::start(Kind::Postgres).await;
-    let table = new_table();
+async fn while_redis_behind_a_cache_is_down_a_change_is_a_503_and_changes_nothing() {
+    let server = Server::start_with(Kind::Redis, &DURABLE).await;
     let cache = MemoryCache::of_sole_process();
-    let cached = |store| CachedStore::new(cache.clone(), store);
-    let patient = postgres(&server, &table, PATIENCE);
-    patient.migrate().await.unwrap();
-    let (patient, hasty) = (cached(patient), cached(postgres(&server, &table, HASTE)));
-    nothing_is_changed(&server, &patient, &hasty, Reads::Succeed).await;
+    let cached = |limit| CachedStore::new(cache.clone(), redis(&server, limit));
+    let [patient, hasty] = [PATIENCE, HASTE].map(cached);
+    nothing_is_changed(&server, &patient, &hasty, Loads::Succeed).await;
 }
 
+#[tokio::test]
+async fn while_postgres_behind_a_cache_is_down_a_change_is_a_503_and_changes_nothing() {
+    let server = Server::start(Kind::Postgres).await;
+    let cache = MemoryCache::of_sole_process();
+    let stores = postgres(&server).await;
+    let [patient, hasty] = stores.map(|store| CachedStore::new(cache.clone(), store));
+    nothing_is_changed(&server, &patient, &hasty, Loads::Succeed).await;
+}
+
+/// What becomes of the load of a session, before the commit, which fails.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reads {
+enum Loads {
+    /// A cache has it.
     Succeed,
     Fail,
 }
 
-async fn nothing_is_changed<S>(server: &Server, patient: &S, hasty: &S, reads: Reads)
+/// Of a session each: once the outcome of a write is not known, no copy is served.
+const CHANGES: [&str; 10] = [
+    "/login/grace",
+    "/login/ada",
+    "/cycle",
+    "/logout",
+    "/flush",
+    "/put/cart/pen",
+    "/count/n",
+    "/remove/cart",
+    "/clear",
+    "/expire/600",
+];
+
+async fn nothing_is_changed<S>(server: &Server, patient: &S, hasty: &S, loads: Loads)
 where
     S: SessionStore + ScanSessions + Clone,
 {
-    let mut known = Browser::new(&over(patient));
-    known.post("/login/ada").await.assert_ok();
-    known.post("/put/cart/book").await.assert_ok();
-    assert_eq!(known.get("/whoami").await.body, "ada");
+    let near = Browser::new(&over(patient));
+    let away = Browser::new(&over(hasty));
+    let mut known = Vec::new();
+    for _ in CHANGES {
+        let mut browser = near.stranger();
+        browser.post("/login/ada").await.assert_ok();
+        browser.post("/put/cart/book").await.assert_ok();
+        assert_eq!(browser.get("/whoami").await.body, "ada");
+        known.push(browser);
+    }
     let before = sessions(patient).await;
-    assert_eq!(before.len(), 1);
+    assert_eq!(before.len(), CHANGES.len());
+    // So that a connection breaks, too.
+    eventually("a connection", || async {
+        let answer = away.clone().with_id_of(&known[0]).get("/whoami").await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
 
     server.kill9().await;
-    let away = Browser::new(&over(hasty)).with_id_of(&known);
-    for path in ["/whoami", "/dump", "/get/cart"] {
-        let answer = away.clone().get(path).await;
-        match reads {
-            Reads::Fail => assert_refused(&answer, path),
-            Reads::Succeed => assert_eq!(answer.status, 200, "{path}"),
+    for (path, known) in CHANGES.iter().zip(&known) {
+        let mut browser = away.clone().with_id_of(known);
+        for reads in ["/whoami", "/dump", "/get/cart"] {
+            let answer = browser.get(reads).await;
+            match loads {
+                Loads::Fail => assert_refused(&answer, reads),
+                Loads::Succeed => assert_eq!(answer.status, 200, "{reads}"),
+            }
         }
-    }
-    for path in [
-        "/login/grace",
-        "/login/ada",
-        "/cycle",
-        "/logout",
-        "/flush",
-        "/put/cart/pen",
-        "/count/n",
-        "/remove/cart",
-        "/clear",
-        "/expire/600",
-    ] {
-        assert_refused(&away.clone().post(path).await, path);
+        assert_refused(&browser.post(path).await, path);
     }
     let stranger = away.stranger();
     for path in ["/login/grace", "/put/new/data", "/count/n"] {
@@ -99,15 +118,13 @@ where
     assert_eq!(stranger.clone().get("/whoami").await.assert_ok().body, "-");
 
     server.start_again().await;
-    eventually("an answer", || async {
-        (known.clone().get("/whoami").await.status == 200).then_some(())
-    })
-    .await;
     assert_eq!(sessions(patient).await, before);
-    let dump = known.get("/dump").await.assert_ok().body;
-    assert_eq!(dump, r#"{"cart":"book"}"#);
-    assert_eq!(known.get("/whoami").await.assert_ok().body, "ada");
-    known.post("/logout").await.assert_ok();
+    for mut browser in known {
+        let dump = browser.get("/dump").await.assert_ok().body;
+        assert_eq!(dump, r#"{"cart":"book"}"#);
+        assert_eq!(browser.get("/whoami").await.assert_ok().body, "ada");
+        browser.post("/logout").await.assert_ok();
+    }
     assert_eq!(sessions(patient).await, []);
 }
 
@@ -126,13 +143,25 @@ async fn sessions(store: &impl ScanSessions) -> Vec<(RecordId, Record)> {
     eventually("a list", || async {
         let page = store.scan(None, 1000).await.ok()?;
         let sessions = page.sessions.into_iter();
-        Some(sessions.map(|stored| (stored.id, stored.record)).collect())
+        let mut sessions: Vec<_> = sessions.map(|stored| (stored.id, stored.record)).collect();
+        sessions.sort_by_key(|(id, _)| *id);
+        Some(sessions)
     })
     .await
 }
 
-fn postgres(server: &Server, table: &TableName, limit: Duration) -> PostgresStore {
-    let pool = PgPoolOptions::new().acquire_timeout(limit);
-    let pool = pool.connect_lazy(&server.url()).unwrap();
-    PostgresStore::new(pool).with_table(table.clone())
+fn redis(server: &Server, limit: Duration) -> RedisStore {
+    RedisStore::open(&server.url()).unwrap().with_timeout(limit)
+}
+
+/// A patient one and a hasty one over the same table.
+async fn postgres(server: &Server) -> [PostgresStore; 2] {
+    let table = new_table();
+    let stores = [PATIENCE, HASTE].map(|limit| {
+        let pool = PgPoolOptions::new().acquire_timeout(limit);
+        let pool = pool.connect_lazy(&server.url()).unwrap();
+        PostgresStore::new(pool).with_table(table.clone())
+    });
+    stores[0].migrate().await.unwrap();
+    stores
 }
