@@ -96,7 +96,8 @@ impl ExpiryPolicy {
 
     /// When a session is to die that is used now, where no cookie can tell of it: so much earlier
     /// that the next request finds it due to be postponed, and renews the cookie too. Otherwise one
-    /// that is used between requests would never be due, and the cookie would run out.
+    /// that is used between requests would never be due, and the cookie would run out. Just before its
+    /// absolute end there is nothing to renew.
     pub(crate) fn silent_deadline(
         &self,
         rule: Option<Expiry>,
@@ -104,10 +105,9 @@ impl ExpiryPolicy {
         absolute: Timestamp,
     ) -> Timestamp {
         let deadline = self.deadline(rule, now, absolute);
-        match self.idle_of(rule) {
-            Some(idle) => deadline.saturating_sub(self.touch_after(idle)),
-            None => deadline,
-        }
+        let touch_after = self.idle_of(rule).map(|idle| self.touch_after(idle));
+        let earlier = deadline.saturating_sub(touch_after.unwrap_or_default());
+        if earlier > now { earlier } else { deadline }
     }
 
     /// [`postponed`](Self::postponed) where no cookie can tell of it. Half of what there is to gain
@@ -252,6 +252,7 @@ mod tests {
             assert!(POLICY.postponed(rule, at(500), silent, at(3000)).is_some());
         }
         assert_eq!(POLICY.silent_deadline(end, at(500), at(3000)), at(2000));
+        assert_eq!(POLICY.silent_deadline(None, at(2950), at(3000)), at(3000));
         let near_the_end = POLICY.silent_deadline(None, at(2500), at(3000));
         let postponed = POLICY.postponed(None, at(2500), near_the_end, at(3000));
         assert_eq!(postponed, Some(at(3000)));

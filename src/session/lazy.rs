@@ -268,7 +268,7 @@ impl LazySession {
             // A flush that came meanwhile stands.
             false => None,
         };
-        if phase == Phase::Committed {
+        if phase != Phase::Open {
             state.phase = Phase::Reopened;
         }
         drop(state);
@@ -334,7 +334,10 @@ impl LazySession {
             Stored::Same => Ok(None),
             Stored::Live(origin) => {
                 let table = parse(&origin.record)?;
-                Ok(Some(Draft::loaded(origin.clone(), table, settings)))
+                Ok(Some(Draft {
+                    is_silent: work.draft.is_silent,
+                    ..Draft::loaded(origin.clone(), table, settings)
+                }))
             }
             Stored::Nothing { gone: true } => Ok(Some(Draft::ended(settings))),
             // What was flushed held nothing new, or it would have been replaced.
@@ -371,6 +374,7 @@ impl LazySession {
         let settings = &*self.0.settings;
         // Not counted as time of the commit: whoever has it is bounded by a time of its own.
         let _turn = self.0.gate.lock().await;
+        let _busy = work.is_none().then(|| Busy::new(&self));
         let work = work.unwrap_or_else(|| {
             // Behind a save or a reload that nobody has waited for.
             let plan = self.state().plan();
@@ -403,13 +407,17 @@ impl LazySession {
         {
             drop(plan);
             let draft = Arc::make_mut(draft);
+            let mut outdated = None;
             if phase == Phase::Reopened
                 && let Ok(table) = parse(&origin.record)
             {
                 // A reload has overtaken this commit, and what is changed next begins from what is stored now.
-                draft.data = Data::new(table, self.0.settings.data_bytes_max());
+                let data = Data::new(table, self.0.settings.data_bytes_max());
+                outdated = Some(std::mem::replace(&mut draft.data, data));
             }
             draft.origin = Some(origin);
+            drop(state);
+            drop(outdated);
         }
     }
 

@@ -314,7 +314,12 @@ impl Draft {
     /// When the session ends if it is committed now and not used again.
     pub(crate) fn deadline(&self, policy: &ExpiryPolicy, now: Timestamp) -> Timestamp {
         match &self.origin {
-            Some(origin) if self.login.is_none() => self.next_deadline(&origin.record, policy, now),
+            Some(origin) if self.login.is_none() => match self.rotate || self.data.is_changed() {
+                true => self.next_deadline(&origin.record, policy, now),
+                false => self
+                    .postponed(policy, now)
+                    .unwrap_or(origin.record.expires_at),
+            },
             Some(_) | None => policy.deadline(self.data.rule(), now, policy.absolute_deadline(now)),
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,20 +16,17 @@ use axum::{
 };
 use http_body::Frame;
 use tokio::sync::{mpsc, oneshot};
-use tower_keep::{
-    Error, ErrorKind, Expiry, LazySession, Session, SessionLayer,
-    testing::{ManualClock, Operation},
-};
+use tower_keep::{Error, ErrorKind, Expiry, LazySession, Session, testing::Operation};
 
 use crate::support::{
-    Browser, TestStore, WatchedStore, layer_over, post_meanwhile, router, yields,
+    Browser, TestStore, WatchedStore, abandon_after, layer_over, post_meanwhile, router, yields,
 };
 
 /// A body that does some work when it is read, long after its headers, and consists of the result.
-struct Stream(Option<Pin<Box<dyn Future<Output = String> + Send>>>);
+pub(crate) struct Stream(Option<Pin<Box<dyn Future<Output = String> + Send>>>);
 
 impl Stream {
-    fn body(work: impl Future<Output = String> + Send + 'static) -> Body {
+    pub(crate) fn body(work: impl Future<Output = String> + Send + 'static) -> Body {
         Body::new(Self(Some(Box::pin(work))))
     }
 }
@@ -208,107 +205,33 @@ async fn a_stream_that_reloads_can_not_change_the_expiry_which_the_cookie_tells(
     assert_eq!(browser.get("/get/late").await.body, r#""kept""#);
 }
 
-const IDLE: Duration = Duration::from_secs(600);
-const ABSOLUTE: Duration = Duration::from_secs(7000);
-
-/// A layer by that clock.
-fn clocked(store: &TestStore, clock: &ManualClock) -> SessionLayer {
-    layer_over(store.clone())
-        .with_clock(clock.clone())
-        .with_idle_timeout(IDLE)
-        .with_absolute_timeout(ABSOLUTE)
-}
-
-/// A save after the answer keeps the session alive; the cookie has to live as long.
 #[tokio::test]
-async fn a_session_that_a_stream_has_used_has_its_cookie_renewed_by_the_next_request() {
-    for (touch_after, rounds) in [(60, 1), (60, 2), (60, 5), (60, 8), (300, 30), (540, 70)] {
-        let clock = ManualClock::new();
-        let store = TestStore::new().with_clock(clock.clone());
-        let ticking = clock.clone();
-        let touch_after = Duration::from_secs(touch_after);
-        let pause = (IDLE - touch_after) / 3;
-        let handler = async move |session: Session| {
-            session.insert("early", 1)?;
-            Ok::<_, Error>(Stream::body(async move {
-                for round in 0..rounds {
-                    ticking.advance(pause);
-                    session.reload().await.unwrap();
-                    if round % 2 == 0 {
-                        session.insert("late", round).unwrap();
-                    }
-                    session.save().await.unwrap();
-                }
-                "done".into()
-            }))
-        };
-        let layer = clocked(&store, &clock).with_touch_after(touch_after);
-        let app = router().route("/stream", post(handler)).layer(layer);
-        let mut browser = Browser::new(&app);
-        assert_eq!(browser.post("/stream").await.assert_ok().body, "done");
-        let answer = browser.get("/get/late").await.assert_ok();
-        assert_eq!(answer.body, ((rounds - 1) / 2 * 2).to_string());
-        let cookie = answer.the_cookie();
-        assert!(cookie.contains("Max-Age=600"), "{rounds} rounds: {cookie}");
-        let again = browser.get("/get/late").await.assert_ok();
-        assert_eq!(again.set_cookies(), [""; 0], "once is enough");
-    }
-}
-
-#[tokio::test]
-async fn a_stream_that_saves_behind_a_request_does_not_take_back_the_time_that_it_has_gained() {
-    let clock = ManualClock::new();
-    let store = TestStore::new().with_clock(clock.clone());
-    let other = Arc::new(OnceLock::<Browser>::new());
-    let (ticking, asking) = (clock.clone(), Arc::clone(&other));
+async fn a_reload_behind_a_save_that_nobody_waits_for_opens_the_session_again() {
+    let store = WatchedStore::new(&Arc::new(TestStore::new()), 1);
+    let held = store.clone();
     let handler = async move |session: Session| {
         Stream::body(async move {
             session.reload().await.unwrap();
-            ticking.advance(Duration::from_secs(117));
-            let mut other = asking.get().unwrap().clone();
-            other.get("/whoami").await.assert_ok().the_cookie();
-            session.insert("late", 1).unwrap();
+            session.insert("first", 1).unwrap();
+            held.hold(Operation::Update);
+            let given_up = abandon_after(2, session.save()).await;
+            assert!(given_up.is_none());
+            let reloading = session.clone();
+            let reload = tokio::spawn(async move { reloading.reload().await });
+            yields(20).await;
+            held.release();
+            reload.await.unwrap().unwrap();
+            session.insert("second", 2).unwrap();
             session.save().await.unwrap();
             "done".into()
         })
     };
     let app = router().route("/stream", post(handler));
-    let mut browser = Browser::new(&app.layer(clocked(&store, &clock)));
+    let mut browser = Browser::new(&app.layer(layer_over(store)));
     browser.post("/login/alice").await.assert_ok();
-    assert!(other.set(browser.clone()).is_ok());
     assert_eq!(browser.post("/stream").await.assert_ok().body, "done");
-    clock.advance(Duration::from_secs(520));
-    assert_eq!(browser.get("/whoami").await.body, "alice");
-}
-
-#[tokio::test]
-async fn a_stream_that_clears_a_session_with_a_rule_of_its_own_does_not_end_it() {
-    let clock = ManualClock::new();
-    let store = TestStore::new().with_clock(clock.clone());
-    let handler = async |session: Session| {
-        Stream::body(async move {
-            session.reload().await.unwrap();
-            session.clear().unwrap();
-            session.save().await.unwrap();
-            "done".into()
-        })
-    };
-    let app = router().route("/stream", post(handler));
-    let mut browser = Browser::new(&app.layer(clocked(&store, &clock)));
-    browser.post("/login/alice").await.assert_ok();
-    browser.post("/expire/500").await.assert_ok();
-    let step = Duration::from_secs(400);
-    let end = ABSOLUTE - Duration::from_secs(20);
-    let mut passed = Duration::ZERO;
-    while passed + step < end {
-        clock.advance(step);
-        passed += step;
-        assert_eq!(browser.get("/whoami").await.body, "alice");
-    }
-    clock.advance(end - passed);
-    assert_eq!(browser.post("/stream").await.assert_ok().body, "done");
-    clock.advance(Duration::from_secs(10));
-    assert_eq!(browser.get("/whoami").await.body, "alice");
+    let dump = browser.get("/dump").await.body;
+    assert_eq!(dump, r#"{"first":1,"second":2}"#);
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ mod failures;
 mod handles;
 mod interplay;
 mod late;
+mod late_deadlines;
 mod lifecycle;
 mod lost_replies;
 mod outages;

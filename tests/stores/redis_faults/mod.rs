@@ -2,6 +2,7 @@
 
 mod cluster;
 mod cuts;
+mod haste;
 mod hopping;
 mod load;
 mod memory;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tower_keep::{SessionStore, StoreErrorKind, Updated};
 use tower_keep_servers::{Kind, Server};
 
-use super::{gives_up_in_time, in_time, load::Load, recovers};
+use super::{in_time, load::Load, recovers};
 use crate::{
     redis_places::{order, patient},
     sql_places::{HOUR, new_id, next, now, record},
@@ -86,36 +86,6 @@ async fn a_server_that_hangs_is_a_503_in_time_and_serves_again_when_it_goes_on()
         assert!(failure.ended >= hurried, "{failure:?}");
         assert!(failure.began < calmed, "{failure:?}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_operation_gives_up_in_its_time_while_the_server_hangs_and_works_when_it_goes_on() {
-    const TIMEOUT: Duration = Duration::from_millis(400);
-    let server = Server::start(Kind::Redis).await;
-    let patient = patient(&server.url());
-    let (id, other) = (new_id(), new_id());
-    let first = record(now(), HOUR, None);
-    let second = next(&first);
-    let version = first.version;
-    let _ = patient.create(&id, &first).await.unwrap();
-    let store = patient.with_timeout(TIMEOUT);
-    server.pause().await;
-    for _ in 0..2 {
-        let later = second.expires_at;
-        gives_up_in_time(TIMEOUT, || store.load(&id)).await;
-        gives_up_in_time(TIMEOUT, || store.create(&other, &first)).await;
-        gives_up_in_time(TIMEOUT, || store.touch(&id, later, version)).await;
-        gives_up_in_time(TIMEOUT, || store.update(&id, &second, version)).await;
-        gives_up_in_time(TIMEOUT, || store.rotate(&id, &other, &second, version)).await;
-        gives_up_in_time(TIMEOUT, || store.delete(&other)).await;
-    }
-    server.resume().await;
-    let returned = Instant::now();
-    let found = recovers("a store that gave up", returned, || async {
-        in_time(TIMEOUT, store.load(&id)).await.ok()
-    });
-    let found = found.await.unwrap();
-    assert!(found == first || found == second);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
