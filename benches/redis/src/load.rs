@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{case::Case, client::Client, cores, process::ServerProcess};
+use crate::{case::Case, client::Client, cores, process::ServerProcess, wrk};
 
 /// How fast a server was.
 #[derive(Clone, Copy)]
@@ -18,14 +18,27 @@ pub struct Speed {
     pub other_busy: f64,
 }
 
+/// What sends the requests.
+#[derive(Clone, Copy)]
+pub enum Sender {
+    Client,
+    Wrk,
+}
+
 /// Loads the server for so long.
-pub async fn run(server: &ServerProcess, case: Case, duration: Duration) -> Speed {
-    let clients = connect(server, case).await;
+pub async fn run(server: &ServerProcess, case: Case, duration: Duration, sender: Sender) -> Speed {
+    let clients = match sender {
+        Sender::Client => connect(server, case).await,
+        Sender::Wrk => Vec::new(),
+    };
     let busy = server.busy();
     let cores_busy = [cores::SERVER, cores::CLIENT].map(cores::busy);
     let start = Instant::now();
     let end = start + duration;
-    let sent = send(clients, move |_| Instant::now() < end).await;
+    let sent = match sender {
+        Sender::Client => send(clients, move |_| Instant::now() < end).await,
+        Sender::Wrk => wrk::run(server, case, duration),
+    };
     let elapsed = start.elapsed().as_secs_f64();
     let busy = server.busy() - busy;
     let [own_core, other_core] = [cores::SERVER, cores::CLIENT].map(cores::busy);

@@ -3,7 +3,8 @@
 //!
 //! `cargo run --release -- [rounds] [seconds] [case [contender...]]` here; in each round each contender has its turn of so
 //! many seconds in each case, or in that one. Contenders are named by how their names begin, such as `tower-keep`; the floor is
-//! always there. Every contender is a server process of its own on one core; Redis, which this program starts and which
+//! always there. With `--wrk` before all that, the requests are sent by the program wrk, which has to be installed, and not by
+//! the client here. Every contender is a server process of its own on one core; Redis, which this program starts and which
 //! has to be installed, shares another core with the client. It needs `taskset`, so Linux.
 
 mod axum_session;
@@ -22,22 +23,31 @@ mod profile;
 mod rounds;
 mod serve;
 mod tower_sessions;
+mod wrk;
 
 use std::{env, time::Duration};
 
 use tower_keep_servers::{Kind, Server};
 
-use crate::{case::Case, commands::Counter, contender::Contender, process::ServerProcess};
+use crate::{
+    case::Case, commands::Counter, contender::Contender, load::Sender, process::ServerProcess,
+};
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let sender = match arguments.first() {
+        Some(&WRK) => Sender::Wrk,
+        Some(_) | None => Sender::Client,
+    };
+    arguments.retain(|argument| *argument != WRK);
     let client = |rounds: &str, seconds: &str, cases: &[Case], contenders: &[Contender]| match (
         rounds.parse(),
         seconds.parse(),
     ) {
         (Ok(rounds @ 1..), Ok(seconds @ 1..)) if !cases.is_empty() && !contenders.is_empty() => {
-            measure(rounds, Duration::from_secs(seconds), cases, contenders);
+            let turn = Duration::from_secs(seconds);
+            measure(rounds, turn, cases, contenders, sender);
         }
         _ => eprintln!("{USAGE}"),
     };
@@ -69,7 +79,13 @@ fn named(name: &str) -> Vec<Case> {
     cases.filter(|case| case.name() == name).collect()
 }
 
-fn measure(rounds: usize, turn: Duration, cases: &[Case], contenders: &[Contender]) {
+fn measure(
+    rounds: usize,
+    turn: Duration,
+    cases: &[Case],
+    contenders: &[Contender],
+    sender: Sender,
+) {
     // Redis inherits it.
     cores::move_this_process(cores::CLIENT);
     block_on(async {
@@ -81,7 +97,7 @@ fn measure(rounds: usize, turn: Duration, cases: &[Case], contenders: &[Contende
         }
         let mut counter = Counter::of(&redis.url()).await;
         commands::print(&mut counter, &mut servers).await;
-        rounds::print(&mut servers, rounds, turn, cases).await;
+        rounds::print(&mut servers, rounds, turn, cases, sender).await;
     });
 }
 
@@ -94,7 +110,11 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
         .block_on(work)
 }
 
-const USAGE: &str = "usage: cargo run --release -- [rounds] [seconds] [case [contender...]]";
+const USAGE: &str =
+    "usage: cargo run --release -- [--wrk] [rounds] [seconds] [case [contender...]]";
+
+/// Has wrk send the requests.
+const WRK: &str = "--wrk";
 
 /// A round is a turn of each contender in each case.
 const ROUNDS: &str = "7";

@@ -5,12 +5,18 @@ use std::time::Duration;
 use crate::{
     case::Case,
     contender::Contender,
-    load::{self, Speed},
+    load::{self, Sender, Speed},
     process::ServerProcess,
 };
 
 /// Prints a table of these cases.
-pub async fn print(servers: &mut [ServerProcess], rounds: usize, turn: Duration, cases: &[Case]) {
+pub async fn print(
+    servers: &mut [ServerProcess],
+    rounds: usize,
+    turn: Duration,
+    cases: &[Case],
+    sender: Sender,
+) {
     let speeds = cases
         .iter()
         .map(|case| (*case, vec![Vec::new(); servers.len()]));
@@ -20,7 +26,7 @@ pub async fn print(servers: &mut [ServerProcess], rounds: usize, turn: Duration,
             for number in 0..servers.len() {
                 // Nobody is always the one after somebody else.
                 let who = (round + number) % servers.len();
-                speeds[who].push(load::run(&servers[who], *case, turn).await);
+                speeds[who].push(load::run(&servers[who], *case, turn, sender).await);
             }
         }
     }
