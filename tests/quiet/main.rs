@@ -6,14 +6,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod log;
 #[cfg(unix)]
 mod servers;
 
-use std::{
-    error::Error as StdError,
-    io,
-    sync::{Arc, LazyLock, Mutex},
-};
+use std::{error::Error as StdError, sync::Arc};
 
 use axum::{
     Router,
@@ -29,9 +26,11 @@ use tower_keep::{
     SessionLayer, SessionOptions, SystemRandom, Updated, UserId,
     testing::{CountingStore, Fault, Operation},
 };
-use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
-use crate::support::{Browser, Site, TestStore, app, router};
+use crate::{
+    log::Log,
+    support::{Browser, Site, TestStore, app, router},
+};
 
 /// A value that is put into sessions.
 const VALUE: &str = "canary-value-7731";
@@ -416,48 +415,6 @@ impl Secrets {
             let place = text.find(&secret.to_ascii_lowercase());
             assert_eq!(place.map(|place| &text[place.saturating_sub(200)..]), None);
         }
-    }
-}
-
-/// What all subscribers of the process would hear.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn start() -> Self {
-        static LOG: LazyLock<Log> = LazyLock::new(|| {
-            let log = Log::default();
-            let subscriber = tracing_subscriber::fmt()
-                .with_max_level(tracing::Level::TRACE)
-                .with_span_events(FmtSpan::FULL)
-                .with_ansi(false)
-                .with_writer(log.clone());
-            tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
-            log
-        });
-        LOG.clone()
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -1,20 +1,16 @@
 //! The same over servers, of which drivers and caches have something to tell as well.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use sqlx::postgres::PgPoolOptions;
 use tower_keep::{
-    CachedStore, MemcachedStore, MemoryStore, PostgresStore, RedisCache, RedisStore, SessionLayer,
-    SessionStore,
+    CachedStore, MemcachedStore, MemoryStore, RedisCache, RedisStore, SessionLayer, SessionStore,
 };
 use tower_keep_servers::{Kind, Server};
 
 use crate::{
-    Log, Secrets, VALUE, confessing, fill,
-    support::{Browser, PATIENCE, new_table, router},
+    Secrets, confessing, fill,
+    log::Log,
+    support::{Browser, PATIENCE, new_table, postgres_at, router},
 };
 
 const PASSWORD: &str = "canary-hunter2-9914";
@@ -59,11 +55,7 @@ async fn on_redis(log: &Log, secrets: &mut Secrets) {
 async fn on_postgres(log: &Log, secrets: &mut Secrets) {
     let server = Server::start(Kind::Postgres).await;
     let table = new_table();
-    let stores = [PATIENCE, HASTE].map(|limit| {
-        let pool = PgPoolOptions::new().acquire_timeout(limit);
-        let pool = pool.connect_lazy(&server.url()).unwrap();
-        PostgresStore::new(pool).with_table(table.clone())
-    });
+    let stores = [PATIENCE, HASTE].map(|limit| postgres_at(&server.url(), &table, limit));
     stores[0].migrate().await.unwrap();
     stores[0].migrate_notifications().await.unwrap();
     let cache = stores[0].near_cache().await.unwrap();
@@ -120,15 +112,9 @@ async fn outlives_an_outage<S: SessionStore>(
     }
     server.start_again().await;
     let mut browser = browser.stranger();
-    eventually("another session", async || {
-        browser.post("/count/n").await.status == 200
-    })
-    .await;
-    eventually("a value", async || {
-        let path = format!("/put/key/{VALUE}");
-        browser.post(&path).await.status == 200
-    })
-    .await;
+    browser.post("/count/n").await.assert_ok();
+    secrets.learn(&browser);
+    fill(&mut browser).await;
     secrets.learn(&browser);
 }
 
@@ -138,23 +124,4 @@ async fn locked_redis() -> Server {
 
 fn url_of(server: &Server) -> String {
     format!("redis://:{PASSWORD}@127.0.0.1:{}", server.port())
-}
-
-impl Log {
-    async fn tells(&self, what: &str) {
-        let is_told = || {
-            str::from_utf8(&self.0.lock().unwrap())
-                .unwrap()
-                .contains(what)
-        };
-        eventually(what, async || is_told()).await;
-    }
-}
-
-async fn eventually(what: &str, mut ask: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !ask().await {
-        assert!(started.elapsed() < PATIENCE, "no {what} after {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::Router;
-use sqlx::postgres::PgPoolOptions;
 use tower_keep::{
     CachedStore, MemoryCache, PostgresStore, Record, RecordId, RedisStore, ScanSessions,
     SessionLayer, SessionStore,
@@ -12,7 +11,7 @@ use tower_keep_servers::{Kind, Server};
 
 use crate::{
     redis_places::eventually,
-    support::{Answer, Browser, PATIENCE, app, new_table},
+    support::{Answer, Browser, PATIENCE, app, new_table, postgres_at},
 };
 
 /// What they have acknowledged, they have written.
@@ -153,11 +152,7 @@ fn redis(server: &Server, limit: Duration) -> RedisStore {
 /// A patient one and a hasty one over the same table.
 async fn postgres(server: &Server) -> [PostgresStore; 2] {
     let table = new_table();
-    let stores = [PATIENCE, HASTE].map(|limit| {
-        let pool = PgPoolOptions::new().acquire_timeout(limit);
-        let pool = pool.connect_lazy(&server.url()).unwrap();
-        PostgresStore::new(pool).with_table(table.clone())
-    });
+    let stores = [PATIENCE, HASTE].map(|limit| postgres_at(&server.url(), &table, limit));
     stores[0].migrate().await.unwrap();
     stores
 }

@@ -36,8 +36,8 @@ pub use self::{
     patiently::patiently,
     site::Site,
     test_store::{
-        TestStore, memcached, memcached_cache, memcached_url, mysql, new_table, postgres, redis,
-        redis_cache, redis_cluster, redis_sentinel, sqlite,
+        TestStore, memcached, memcached_cache, memcached_url, mysql, new_table, postgres,
+        postgres_at, redis, redis_cache, redis_cluster, redis_sentinel, sqlite,
     },
     watched::{WatchedStore, yields},
 };

@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -218,6 +219,12 @@ pub fn mysql(connections: u32) -> MySqlStore {
     };
     let url = meanwhile(make);
     MySqlStore::new(pool.connect_lazy(&url).unwrap()).with_table(table)
+}
+
+/// A store in that table of a server, which waits so long for a connection. Does not connect.
+pub fn postgres_at(url: &str, table: &TableName, limit: Duration) -> PostgresStore {
+    let pool = PgPoolOptions::new().acquire_timeout(limit);
+    PostgresStore::new(pool.connect_lazy(url).unwrap()).with_table(table.clone())
 }
 
 /// A store in a database of its own, on the server that the tests share.
