@@ -14,10 +14,7 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::{
-    sync::Notify,
-    time::{Sleep, sleep},
-};
+use tokio::sync::Notify;
 
 use crate::{
     backend::{Backend, Queues, Side},
@@ -27,7 +24,6 @@ use crate::{
     meter::{Event, count},
     options::{OptionsError, Outage, SessionOptions},
     patience::{Within, within},
-    session::pulse::Pulse,
     timestamp::Timestamp,
 };
 
@@ -41,7 +37,6 @@ pub(crate) struct Settings {
     pub(crate) render_error: Option<RenderError>,
     pub(crate) queues: Queues,
     pub(crate) commits: Commits,
-    pub(crate) pulse: Pulse,
 }
 
 /// Makes the head of the response that reports an error.
@@ -57,7 +52,6 @@ impl Settings {
             render_error: None,
             queues: Queues::default(),
             commits: Commits::default(),
-            pulse: Pulse::default(),
         }
     }
 
@@ -114,12 +108,8 @@ impl Settings {
         work: Pin<&'a mut impl Future<Output = Result<T, Error>>>,
     ) -> impl Future<Output = Result<T, Error>> {
         let limit = self.options.limits.store_timeout;
-        let start_timer = move || {
-            self.pulse.keep();
-            sleep(limit)
-        };
         InTime {
-            answer: within(work, start_timer),
+            answer: within(work, limit),
             settings: self,
             operation,
         }
@@ -143,18 +133,17 @@ impl Settings {
 
 pin_project! {
     /// The future of [`Settings::in_time`]. As an `async fn` it would keep its arguments twice.
-    struct InTime<'a, F, S> {
+    struct InTime<'a, F> {
         #[pin]
-        answer: Within<'a, F, S>,
+        answer: Within<'a, F>,
         settings: &'a Settings,
         operation: &'static str,
     }
 }
 
-impl<T, F, S> Future for InTime<'_, F, S>
+impl<T, F> Future for InTime<'_, F>
 where
     F: Future<Output = Result<T, Error>>,
-    S: Fn() -> Sleep,
 {
     type Output = F::Output;
 
