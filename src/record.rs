@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 
 use crate::{error::StoreErrorKind, id::WriteToken, timestamp::Timestamp, user::UserId};
 
@@ -72,19 +72,29 @@ impl Record {
     /// | 50 … | the user, then the payload to the end |
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
+        self.parts(&self.header()).concat()
+    }
+
+    /// All that [`to_bytes`](Record::to_bytes) puts together, of which the header is the beginning.
+    pub(crate) fn parts<'a>(&'a self, header: &'a [u8; Self::HEADER_LEN]) -> [&'a [u8]; 3] {
         let user = self.user.as_ref().map_or("", UserId::as_str);
-        let mut bytes = Vec::with_capacity(Self::HEADER_LEN + user.len() + self.payload.len());
-        bytes.push(FORMAT);
-        bytes.extend_from_slice(&self.version.revision.to_be_bytes());
-        bytes.extend_from_slice(self.version.token.as_bytes());
+        [header, user.as_bytes(), self.payload.as_bytes()]
+    }
+
+    pub(crate) fn header(&self) -> [u8; Self::HEADER_LEN] {
+        let mut header = [0; Self::HEADER_LEN];
+        let mut rest = &mut header[..];
+        let mut put = |bytes: &[u8]| rest.put_slice(bytes);
+        put(&[FORMAT]);
+        put(&self.version.revision.to_be_bytes());
+        put(self.version.token.as_bytes());
         for time in [self.expires_at, self.absolute_deadline, self.created_at] {
-            bytes.extend_from_slice(&time.as_millis().to_be_bytes());
+            put(&time.as_millis().to_be_bytes());
         }
+        let user_len = self.user.as_ref().map_or(0, |user| user.as_str().len());
         // Bounded by `UserId`, whose longest fits this byte.
-        bytes.push(u8::try_from(user.len()).unwrap_or(u8::MAX));
-        bytes.extend_from_slice(user.as_bytes());
-        bytes.extend_from_slice(self.payload.as_bytes());
-        bytes
+        put(&[u8::try_from(user_len).unwrap_or(u8::MAX)]);
+        header
     }
 
     /// Reads what [`to_bytes`](Record::to_bytes) has written. No input makes it panic.

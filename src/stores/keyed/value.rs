@@ -86,7 +86,7 @@ pub(in crate::stores) struct RecordStart([u8; DEADLINE.end]);
 #[cfg(feature = "redis")]
 impl RecordStart {
     /// Of the record that is to be written over by `next`, if that leaves the deadline as it is.
-    pub(in crate::stores) fn of(next: &[u8], expected: &Version) -> Self {
+    pub(in crate::stores) fn of(next: &[u8; Record::HEADER_LEN], expected: &Version) -> Self {
         let mut start = [0; DEADLINE.end];
         start.copy_from_slice(&next[..DEADLINE.end]);
         start[VERSION].copy_from_slice(&version_bytes(expected));

@@ -187,7 +187,7 @@ impl RedisCache {
     ) -> Result<Value, StoreError> {
         let key = self.prefix.copy(id);
         let reply = self.commands.run(script, |command| {
-            RedisStore::fill_keys(command, &[&key]);
+            RedisStore::fill_keys(command, &key);
             fill(command);
         });
         Ok(reply.await?.value)

@@ -32,7 +32,7 @@ impl RedisStore {
         loop {
             let now = self.now();
             let reply = self.commands.run(&script::DELETE, |command| {
-                Self::fill_keys(command, &[&key]);
+                Self::fill_keys(command, &key);
                 let now = now.as_millis().to_be_bytes();
                 command
                     .arg(&now)

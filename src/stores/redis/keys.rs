@@ -1,9 +1,11 @@
 //! The names of keys.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use data_encoding::BASE64URL_NOPAD;
+use redis::{RedisWrite, ToRedisArgs};
 
+use super::argument::write_one;
 use crate::{id::RecordId, user::UserId};
 
 /// What all keys of a store begin with.
@@ -22,18 +24,18 @@ impl Prefix {
     }
 
     /// Of a session: `PREFIX:session:` and its id in base64url.
-    pub(super) fn session(&self, id: &RecordId) -> String {
-        Self::with_id(self.sessions(), id)
+    pub(super) fn session(&self, id: &RecordId) -> Key<'_> {
+        Key::new(self, SESSION, id)
     }
 
     /// Of the copy of a session: `PREFIX:cache:` and its id in base64url.
-    pub(super) fn copy(&self, id: &RecordId) -> String {
-        Self::with_id(self.family(":cache:"), id)
+    pub(super) fn copy(&self, id: &RecordId) -> Key<'_> {
+        Key::new(self, ":cache:", id)
     }
 
     /// The slot of a cluster that has the copy.
     pub(super) fn slot_of_copy(&self, id: &RecordId) -> u16 {
-        let key = self.copy(id);
+        let key = self.copy(id).to_string();
         // A part in braces stands for the whole.
         let tag = key
             .split_once('{')
@@ -68,23 +70,49 @@ impl Prefix {
 
     /// What the keys of all sessions begin with.
     pub(super) fn sessions(&self) -> String {
-        self.family(":session:")
-    }
-
-    /// The start of all keys of that kind, with room for an id.
-    fn family(&self, kind: &str) -> String {
-        const ID_LEN: usize = 43;
-        let mut start = String::with_capacity(self.0.len() + kind.len() + ID_LEN);
-        start.push_str(&self.0);
-        start.push_str(kind);
-        start
-    }
-
-    fn with_id(mut start: String, id: &RecordId) -> String {
-        BASE64URL_NOPAD.encode_append(id.as_bytes(), &mut start);
-        start
+        format!("{}{SESSION}", self.0)
     }
 }
+
+const SESSION: &str = ":session:";
+
+/// The key of one session or copy, written into commands without a string of its own.
+pub(super) struct Key<'a> {
+    start: [&'a str; 2],
+    id: [u8; ID_LEN],
+}
+
+impl<'a> Key<'a> {
+    fn new(Prefix(prefix): &'a Prefix, kind: &'static str, id: &RecordId) -> Self {
+        let mut written = [0; ID_LEN];
+        BASE64URL_NOPAD.encode_mut(id.as_bytes(), &mut written);
+        Self {
+            start: [prefix, kind],
+            id: written,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.start.map(str::len).iter().sum::<usize>() + ID_LEN
+    }
+}
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [prefix, kind] = self.start;
+        write!(f, "{prefix}{kind}{}", String::from_utf8_lossy(&self.id))
+    }
+}
+
+impl ToRedisArgs for Key<'_> {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        let [prefix, kind] = self.start.map(str::as_bytes);
+        write_one([prefix, kind, &self.id], out);
+    }
+}
+
+/// Of an id in base64url.
+const ID_LEN: usize = 43;
 
 /// Of each cluster.
 const SLOTS: u16 = 16384;
@@ -99,14 +127,14 @@ mod tests {
     fn a_key_is_pinned_and_tells_its_session() {
         let id = RecordId::from_bytes([0xFB; RecordId::LEN]);
         let prefix = Prefix::default();
-        let key = prefix.session(&id);
+        let key = prefix.session(&id).to_string();
         assert_eq!(
             key,
             "tower-keep:session:-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_s"
         );
         assert_eq!(prefix.id_of(key.as_bytes()), Some(id));
         assert_eq!(
-            prefix.copy(&id),
+            prefix.copy(&id).to_string(),
             "tower-keep:cache:-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_s"
         );
         assert_eq!(prefix.id_of(b"tower-keep:user:ada"), None);
@@ -119,7 +147,7 @@ mod tests {
             let prefix = Prefix::new(prefix);
             for byte in 0..=255 {
                 let id = RecordId::from_bytes([byte; RecordId::LEN]);
-                let slot = Slot::for_key(prefix.copy(&id));
+                let slot = Slot::for_key(prefix.copy(&id).to_string());
                 assert_eq!(Slot::new(prefix.slot_of_copy(&id)), Some(slot));
             }
         }

@@ -1,6 +1,7 @@
 //! Sessions in Redis.
 
 mod address;
+mod argument;
 mod cache;
 mod capabilities;
 mod commands;
@@ -19,7 +20,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::{
-    Client, Cmd, Value, aio::ConnectionLike, cluster::ClusterClientBuilder,
+    Client, Cmd, ToRedisArgs, Value, aio::ConnectionLike, cluster::ClusterClientBuilder,
     cluster_async::ClusterConnection, sentinel::SentinelClient,
 };
 use tokio::sync::Mutex;
@@ -27,6 +28,7 @@ use tokio::sync::Mutex;
 pub use self::cache::RedisCache;
 use self::{
     address::Address,
+    argument::WholeRecord,
     commands::{Commands, Reply},
     connection::Connection,
     ending::Ended,
@@ -246,12 +248,12 @@ impl RedisStore {
     }
 
     /// Gives a script its keys.
-    fn fill_keys(command: &mut Cmd, keys: &[&str]) {
-        command.arg(keys.len()).arg(keys);
+    fn fill_keys(command: &mut Cmd, keys: impl ToRedisArgs) {
+        command.arg(keys.num_of_args()).arg(keys);
     }
 
     /// Gives a script what it has to write, the time, and how long the key shall live.
-    fn fill_write(command: &mut Cmd, value: &[u8], now: Timestamp, ttl: i64) {
+    fn fill_write(command: &mut Cmd, value: impl ToRedisArgs, now: Timestamp, ttl: i64) {
         command
             .arg(value)
             .arg(&now.as_millis().to_be_bytes())
@@ -311,13 +313,13 @@ impl SessionStore for RedisStore {
             Topology::Single => self.index(record),
             Topology::Cluster => None,
         };
-        let bytes = record.to_bytes();
+        let value = WholeRecord::of(record);
         let reply = self.commands.run(&script::CREATE, |command| {
             match &index {
-                Some(index) => Self::fill_keys(command, &[&key, &index.key]),
-                None => Self::fill_keys(command, &[&key]),
+                Some(index) => Self::fill_keys(command, (&key, &index.key)),
+                None => Self::fill_keys(command, &key),
             }
-            Self::fill_write(command, &bytes, now, ttl(record.expires_at, now));
+            Self::fill_write(command, &value, now, ttl(record.expires_at, now));
             if let Some(index) = &index {
                 index.fill(command, id);
             }
@@ -341,8 +343,8 @@ impl SessionStore for RedisStore {
         expected: Version,
     ) -> Result<Updated, StoreError> {
         let key = self.prefix.session(id);
-        let bytes = record.to_bytes();
-        let start = RecordStart::of(&bytes, &expected);
+        let value = WholeRecord::of(record);
+        let start = RecordStart::of(&value.header, &expected);
         loop {
             let now = self.now();
             // What is stored and has the deadline of an expired record is dead; and what has its version is this very
@@ -350,8 +352,8 @@ impl SessionStore for RedisStore {
             let is_usual = !record.is_expired(now) && record.version != expected;
             let expected_start = start.as_bytes(is_usual);
             let reply = self.commands.run(&script::UPDATE, |command| {
-                Self::fill_keys(command, &[&key]);
-                Self::fill_write(command, &bytes, now, ttl(record.expires_at, now));
+                Self::fill_keys(command, &key);
+                Self::fill_write(command, &value, now, ttl(record.expires_at, now));
                 command.arg(expected_start);
             });
             let Reply { value, doubt } = reply.await?;
@@ -402,7 +404,7 @@ impl SessionStore for RedisStore {
         loop {
             let now = self.now();
             let reply = self.commands.run(&script::TOUCH, |command| {
-                Self::fill_keys(command, &[&key]);
+                Self::fill_keys(command, &key);
                 let deadline = expires_at.as_millis().to_be_bytes();
                 Self::fill_write(command, &deadline, now, ttl(expires_at, now));
                 command.arg(&version_bytes(&expected));

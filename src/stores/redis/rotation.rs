@@ -30,8 +30,8 @@ impl RedisStore {
             let now = self.now();
             let reply = self.commands.run(&script::ROTATE, |command| {
                 match &index {
-                    Some(index) => Self::fill_keys(command, &[&old_key, &new_key, &index.key]),
-                    None => Self::fill_keys(command, &[&old_key, &new_key]),
+                    Some(index) => Self::fill_keys(command, (&old_key, &new_key, &index.key)),
+                    None => Self::fill_keys(command, (&old_key, &new_key)),
                 }
                 Self::fill_write(command, &bytes, now, ttl(record.expires_at, now));
                 command
@@ -97,7 +97,7 @@ impl Keys for RedisStore {
         let ttl = ttl(record.expires_at, now);
         let pending = Kept::Pending { from, record }.to_bytes();
         let reply = self.commands.run(&script::PLACE, |command| {
-            Self::fill_keys(command, &[&key]);
+            Self::fill_keys(command, &key);
             Self::fill_write(command, &pending, now, ttl);
         });
         match reply.await?.value {
@@ -113,7 +113,7 @@ impl Keys for RedisStore {
             return Ok(());
         };
         let reply = self.commands.run(&script::NOTE, |command| {
-            Self::fill_keys(command, &[&index.key]);
+            Self::fill_keys(command, &index.key);
             index.fill(command, new);
         });
         match reply.await?.value {
@@ -134,7 +134,7 @@ impl Keys for RedisStore {
         let key = self.prefix.session(old);
         let moved = moved(new, record);
         let reply = self.commands.run(&script::RETIRE, |command| {
-            Self::fill_keys(command, &[&key]);
+            Self::fill_keys(command, &key);
             Self::fill_write(command, &moved, now, ttl(record.expires_at, now));
             command.arg(&version_bytes(&expected));
         });
@@ -148,7 +148,7 @@ impl Keys for RedisStore {
     async fn confirm(&self, new: &RecordId, version: Version) -> Result<Option<Kept>, StoreError> {
         let key = self.prefix.session(new);
         let reply = self.commands.run(&script::CONFIRM, |command| {
-            Self::fill_keys(command, &[&key]);
+            Self::fill_keys(command, &key);
             command.arg(&version_bytes(&version));
         });
         read(reply.await?.value)
@@ -157,7 +157,7 @@ impl Keys for RedisStore {
     async fn take_back(&self, new: &RecordId, version: Version) -> Result<(), StoreError> {
         let key = self.prefix.session(new);
         let reply = self.commands.run(&script::TAKE_BACK, |command| {
-            Self::fill_keys(command, &[&key]);
+            Self::fill_keys(command, &key);
             command.arg(&version_bytes(&version));
         });
         reply.await.map(drop)
@@ -172,7 +172,7 @@ impl Keys for RedisStore {
         let key = self.prefix.session(old);
         let moved = moved(new, record);
         let reply = self.commands.run(&script::FORGET, |command| {
-            Self::fill_keys(command, &[&key]);
+            Self::fill_keys(command, &key);
             command.arg(&moved).arg(NOTE_TTL_MILLIS);
         });
         reply.await?;
