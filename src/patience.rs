@@ -1,31 +1,26 @@
 //! Waiting no longer than that.
 
-mod pulse;
-
 use std::{
-    mem,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use pin_project_lite::pin_project;
 use tokio::{
     task::{coop::Unconstrained, unconstrained},
-    time::{Instant, Sleep, sleep_until},
+    time::Sleep,
 };
 
-/// What the work comes to, or `None` if it is not done by then.
+/// What the work comes to, or `None` if the timer ends before.
 ///
-/// Work that is done at once reads no clock, and work that is done soon has no timer: only the
-/// second time that it is not done, which is at the next [beat](pulse::rouse) at the latest, a timer is made. Nearly all
-/// work of servers is done by then. The work is pinned by the caller, so that it is kept once and not twice.
-pub(crate) const fn within<F>(work: Pin<&mut F>, limit: Duration) -> Within<'_, F> {
+/// The timer is asked for when the work was not done at once, so that none is made and no clock is
+/// read for work that is. The work is polled once each time: tokio's own `timeout` would read the
+/// clock for all, and around work that has been tried once poll it a second time. It is pinned by
+/// the caller, so that it is kept once and not twice.
+pub(crate) const fn within<F, T>(work: Pin<&mut F>, start_timer: T) -> Within<'_, F, T> {
     Within {
         work,
-        limit,
-        begun: None,
-        has_waited: false,
+        start_timer,
         timer: None,
     }
 }
@@ -33,26 +28,15 @@ pub(crate) const fn within<F>(work: Pin<&mut F>, limit: Duration) -> Within<'_, 
 pin_project! {
     /// The future of [`within`].
     #[must_use = "futures do nothing unless polled"]
-    pub(crate) struct Within<'a, F> {
+    pub(crate) struct Within<'a, F, T> {
         work: Pin<&'a mut F>,
-        limit: Duration,
-        begun: Option<Instant>,
-        has_waited: bool,
-        // Unconstrained, so that it also ends work that uses up the whole turn of its task each time.
+        start_timer: T,
         #[pin]
         timer: Option<Unconstrained<Sleep>>,
     }
 }
 
-impl<F> Within<'_, F> {
-    /// For a caller who has just read the clock.
-    pub(crate) const fn since(mut self, begun: Instant) -> Self {
-        self.begun = Some(begun);
-        self
-    }
-}
-
-impl<F: Future> Future for Within<'_, F> {
+impl<F: Future, T: Fn() -> Sleep> Future for Within<'_, F, T> {
     type Output = Option<F::Output>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
@@ -60,14 +44,9 @@ impl<F: Future> Future for Within<'_, F> {
         if let Poll::Ready(output) = this.work.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
-        let is_first = !mem::replace(this.has_waited, true);
-        let begun = *this.begun.get_or_insert_with(Instant::now);
-        if is_first && *this.limit > SHORT && pulse::rouse(cx.waker()) {
-            return Poll::Pending;
-        }
         if this.timer.is_none() {
-            let timer = sleep_until(after(begun, *this.limit));
-            this.timer.set(Some(unconstrained(timer)));
+            // So that it also ends work that uses up the whole turn of its task each time.
+            this.timer.set(Some(unconstrained((this.start_timer)())));
         }
         match this.timer.as_pin_mut() {
             Some(timer) => timer.poll(cx).map(|()| None),
@@ -76,70 +55,45 @@ impl<F: Future> Future for Within<'_, F> {
     }
 }
 
-/// So long after that, or as good as never.
-pub(crate) fn after(begun: Instant, limit: Duration) -> Instant {
-    begun.checked_add(limit).unwrap_or_else(|| begun + NEVER)
-}
-
-/// What is no longer than this has a timer of its own, or a beat could come too late.
-const SHORT: Duration = pulse::BEAT.saturating_mul(2);
-
-/// A clock can be asked for what is thirty years away.
-const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
-
 #[cfg(test)]
 mod tests {
-    use std::{future::pending, pin::pin};
+    use std::{cell::Cell, future::pending, pin::pin, time::Duration};
 
     use tokio::time::sleep;
 
     use super::*;
 
-    async fn try_all(limit: Duration) {
-        assert_eq!(within(pin!(async { 1 }), limit).await, Some(1));
+    #[tokio::test(start_paused = true)]
+    async fn work_that_is_not_done_in_time_is_given_up_and_its_timer_made_once() {
+        let limit = Duration::from_secs(2);
+        let made = Cell::new(0);
+        let timer = || {
+            made.set(made.get() + 1);
+            sleep(limit)
+        };
+
+        assert_eq!(within(pin!(async { 1 }), timer).await, Some(1));
+        assert_eq!(made.get(), 0, "it was done at once");
 
         let soon = pin!(async { sleep(limit / 2).await });
-        assert_eq!(within(soon, limit).await, Some(()));
+        assert_eq!(within(soon, timer).await, Some(()));
+        assert_eq!(made.get(), 1);
 
-        let begun = Instant::now();
-        assert_eq!(within(pin!(pending::<()>()), limit).await, None);
-        assert_eq!(begun.elapsed(), limit);
-
-        let begun = Instant::now();
-        sleep(limit / 4).await;
-        let never = pin!(pending::<()>());
-        assert_eq!(within(never, limit).since(begun).await, None);
-        assert_eq!(begun.elapsed(), limit);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn work_that_is_not_done_in_time_is_given_up_to_the_millisecond() {
-        for millis in [1, 99, 100, 101, 199, 200, 201, 350, 2000] {
-            let limit = Duration::from_millis(millis);
-            try_all(limit).await;
-            tokio::spawn(try_all(limit)).await.unwrap();
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_limit_may_be_endless() {
-        let work = pin!(async { sleep(Duration::from_secs(3600)).await });
-        assert_eq!(within(work, Duration::MAX).await, Some(()));
+        let start = tokio::time::Instant::now();
+        assert_eq!(within(pin!(pending::<()>()), timer).await, None);
+        assert_eq!(start.elapsed(), limit);
+        assert_eq!(made.get(), 2);
     }
 
     #[tokio::test]
     async fn work_that_uses_up_each_turn_of_its_task_is_given_up_too() {
-        for limit in [Duration::from_millis(1), 2 * SHORT] {
-            let greedy = async move {
-                let greedy = pin!(async {
-                    loop {
-                        tokio::task::consume_budget().await;
-                    }
-                });
-                within(greedy, limit).await
-            };
-            let never: Option<()> = tokio::spawn(greedy).await.unwrap();
-            assert_eq!(never, None);
-        }
+        let greedy = pin!(async {
+            loop {
+                tokio::task::consume_budget().await;
+            }
+        });
+        let limit = Duration::from_millis(1);
+        let never: Option<()> = within(greedy, || sleep(limit)).await;
+        assert_eq!(never, None);
     }
 }

@@ -7,6 +7,7 @@ mod find;
 mod issue;
 mod lazy;
 mod presented;
+mod pulse;
 mod settings;
 mod state;
 mod values;

@@ -14,7 +14,10 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Sleep, sleep},
+};
 
 use crate::{
     backend::{Backend, Queues, Side},
@@ -24,6 +27,7 @@ use crate::{
     meter::{Event, count},
     options::{OptionsError, Outage, SessionOptions},
     patience::{Within, within},
+    session::pulse::Pulse,
     timestamp::Timestamp,
 };
 
@@ -37,6 +41,7 @@ pub(crate) struct Settings {
     pub(crate) render_error: Option<RenderError>,
     pub(crate) queues: Queues,
     pub(crate) commits: Commits,
+    pub(crate) pulse: Pulse,
 }
 
 /// Makes the head of the response that reports an error.
@@ -52,6 +57,7 @@ impl Settings {
             render_error: None,
             queues: Queues::default(),
             commits: Commits::default(),
+            pulse: Pulse::default(),
         }
     }
 
@@ -108,8 +114,12 @@ impl Settings {
         work: Pin<&'a mut impl Future<Output = Result<T, Error>>>,
     ) -> impl Future<Output = Result<T, Error>> {
         let limit = self.options.limits.store_timeout;
+        let start_timer = move || {
+            self.pulse.keep();
+            sleep(limit)
+        };
         InTime {
-            answer: within(work, limit),
+            answer: within(work, start_timer),
             settings: self,
             operation,
         }
@@ -133,17 +143,18 @@ impl Settings {
 
 pin_project! {
     /// The future of [`Settings::in_time`]. As an `async fn` it would keep its arguments twice.
-    struct InTime<'a, F> {
+    struct InTime<'a, F, S> {
         #[pin]
-        answer: Within<'a, F>,
+        answer: Within<'a, F, S>,
         settings: &'a Settings,
         operation: &'static str,
     }
 }
 
-impl<T, F> Future for InTime<'_, F>
+impl<T, F, S> Future for InTime<'_, F, S>
 where
     F: Future<Output = Result<T, Error>>,
+    S: Fn() -> Sleep,
 {
     type Output = F::Output;
 

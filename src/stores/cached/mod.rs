@@ -23,6 +23,7 @@ use crate::{
     user::UserId,
 };
 use async_trait::async_trait;
+use tokio::time::sleep;
 
 /// Serves reads from a [`RecordCache`], and keeps sessions in a store.
 ///
@@ -224,7 +225,7 @@ impl<C: RecordCache, S> Shared<C, S> {
     ) -> Result<T, Trouble> {
         let breaker = self.breakers.of(self.cache.part_of(id));
         // One in this process answers at once.
-        let error = match within(pin!(call), limit).await {
+        let error = match within(pin!(call), || sleep(limit)).await {
             Some(Ok(answer)) => {
                 breaker.succeeded();
                 return Ok(answer);
