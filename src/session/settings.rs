@@ -14,10 +14,7 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::{
-    sync::Notify,
-    time::{Sleep, sleep},
-};
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     backend::{Backend, Queues, Side},
@@ -26,7 +23,7 @@ use crate::{
     id::{RandomSource, SystemRandom},
     meter::{Event, count},
     options::{OptionsError, Outage, SessionOptions},
-    patience::{Within, within},
+    patience::{Within, after, within},
     session::pulse::Pulse,
     timestamp::Timestamp,
 };
@@ -114,12 +111,12 @@ impl Settings {
         work: Pin<&'a mut impl Future<Output = Result<T, Error>>>,
     ) -> impl Future<Output = Result<T, Error>> {
         let limit = self.options.limits.store_timeout;
-        let start_timer = move || {
+        let deadline = move || {
             self.pulse.keep();
-            sleep(limit)
+            after(Instant::now(), limit)
         };
         InTime {
-            answer: within(work, start_timer),
+            answer: within(work, deadline),
             settings: self,
             operation,
         }
@@ -143,18 +140,18 @@ impl Settings {
 
 pin_project! {
     /// The future of [`Settings::in_time`]. As an `async fn` it would keep its arguments twice.
-    struct InTime<'a, F, S> {
+    struct InTime<'a, F, D> {
         #[pin]
-        answer: Within<'a, F, S>,
+        answer: Within<'a, F, D>,
         settings: &'a Settings,
         operation: &'static str,
     }
 }
 
-impl<T, F, S> Future for InTime<'_, F, S>
+impl<T, F, D> Future for InTime<'_, F, D>
 where
     F: Future<Output = Result<T, Error>>,
-    S: Fn() -> Sleep,
+    D: Fn() -> Instant,
 {
     type Output = F::Output;
 
