@@ -2,7 +2,6 @@
 
 use std::{
     cell::Cell,
-    mem,
     pin::Pin,
     ptr,
     task::{Context, Poll, Waker},
@@ -18,8 +17,8 @@ use tokio::{
 /// What the work comes to, or `None` if it is not done by then.
 ///
 /// The deadline is asked for when the work was not done at once, so that no clock is read for work that is. A timer is
-/// made unless there is one that ends before, of another `within` inside of the work: when that wakes the task, the two
-/// are looked at again. Timers cost more than most of what else a call of a store does in this process.
+/// made unless another `within` inside of the work has one that ends no later: when that wakes the task, both are
+/// looked at again. A timer costs more than most of what else a call of a store does in this process.
 ///
 /// The work is polled once each time: tokio's own `timeout` would poll work that has been tried once a second time. It
 /// is pinned by the caller, so that it is kept once and not twice.
@@ -55,7 +54,7 @@ impl<F: Future, D: Fn() -> Instant> Future for Within<'_, F, D> {
         ALARM.set(None);
         let polled = this.work.as_mut().poll(cx).map(Some);
         if polled.is_ready() {
-            this.sleeper.is_up(cx.waker());
+            this.sleeper.release(cx.waker());
             return polled;
         }
         let deadline = *this.deadline.get_or_insert_with(&*this.ask_deadline);
@@ -66,21 +65,26 @@ impl<F: Future, D: Fn() -> Instant> Future for Within<'_, F, D> {
         if this.timer.is_none() {
             let timer = unconstrained(sleep_until(deadline));
             this.timer.set(Some(timer));
+            *this.sleeper = Sleeper(Some(cx.waker().clone()));
         }
         if let Some(timer) = this.timer.as_pin_mut()
             && timer.poll(cx).is_ready()
         {
-            this.sleeper.is_up(cx.waker());
+            this.sleeper.release(cx.waker());
             return Poll::Ready(None);
         }
-        this.sleeper.is(cx.waker());
-        ALARM.set(Some(alarm));
+        match this.sleeper.is(cx.waker()) {
+            true => ALARM.set(Some(alarm)),
+            // Handed on, or polled with another waker each time: from now on nobody relies on it.
+            false => this.sleeper.wake(),
+        }
         Poll::Pending
     }
 }
 
 thread_local! {
-    /// What the task that is being polled will be woken by, if it is pending in a [`Within`].
+    /// Left by the last [`Within`] that was polled on this thread and is pending with a timer. Each clears it before its
+    /// work, so that what it finds afterwards is of its own poll.
     static ALARM: Cell<Option<Alarm>> = const { Cell::new(None) };
 }
 
@@ -88,7 +92,7 @@ thread_local! {
 #[derive(Clone, Copy)]
 struct Alarm {
     end: Instant,
-    /// The addresses by which [`Waker::will_wake`] goes.
+    /// The addresses by which [`Waker::will_wake`] goes. They are of one waker, which is borrowed for all of a poll.
     wakes: [usize; 2],
 }
 
@@ -106,36 +110,35 @@ impl Alarm {
     }
 }
 
-/// Who has been told of a timer. Whatever becomes of the timer, they are woken: another may be needed.
-#[derive(Default)]
+/// Who relies on a timer. If it goes away in somebody else's hands, they are woken: another may be needed.
 struct Sleeper(Option<Waker>);
 
 impl Sleeper {
-    fn is(&mut self, waker: &Waker) {
-        if !self.is_known(waker) {
-            drop(Self(self.0.replace(waker.clone())));
-        }
-    }
-
-    /// Ends it, for one who is being polled and need not be woken.
-    fn is_up(&mut self, waker: &Waker) {
-        match self.is_known(waker) {
-            true => self.0 = None,
-            false => drop(mem::take(self)),
-        }
-    }
-
-    fn is_known(&self, waker: &Waker) -> bool {
+    fn is(&self, waker: &Waker) -> bool {
         let Self(sleeper) = self;
-        sleeper.as_ref().is_some_and(|known| known.will_wake(waker))
+        sleeper
+            .as_ref()
+            .is_some_and(|sleeper| sleeper.will_wake(waker))
+    }
+
+    fn wake(&mut self) {
+        if let Some(sleeper) = self.0.take() {
+            sleeper.wake();
+        }
+    }
+
+    /// The timer is not needed any more, which one who is being polled can see.
+    fn release(&mut self, polled: &Waker) {
+        match self.is(polled) {
+            true => self.0 = None,
+            false => self.wake(),
+        }
     }
 }
 
 impl Drop for Sleeper {
     fn drop(&mut self) {
-        if let Some(waker) = self.0.take() {
-            waker.wake();
-        }
+        self.wake();
     }
 }
 
@@ -150,15 +153,19 @@ const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 #[cfg(test)]
 mod tests {
     use std::{
-        future::{Pending, pending, poll_fn},
+        future::{pending, poll_fn},
+        mem,
         pin::pin,
-        sync::Arc,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering::Relaxed},
+        },
         task::Wake,
     };
 
     use tokio::{
-        sync::oneshot,
-        task::yield_now,
+        runtime::Builder,
+        task::{LocalSet, spawn_local, yield_now},
         time::{sleep, timeout},
     };
 
@@ -187,6 +194,15 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.0.wake_by_ref();
         }
+    }
+
+    fn relay(waker: &Waker) -> Waker {
+        Waker::from(Arc::new(Relay(waker.clone())))
+    }
+
+    fn poll_by_nobody(future: Pin<&mut dyn Future<Output = Option<()>>>) {
+        let polled = future.poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending());
     }
 
     fn hanging(limit: Duration) -> Pin<Box<dyn Future<Output = Option<()>> + Send>> {
@@ -245,10 +261,10 @@ mod tests {
 
     /// Whatever becomes of the timer inside that somebody relies on.
     #[tokio::test(start_paused = true)]
-    async fn nobody_outlasts_the_own_deadline_for_a_timer_that_is_gone() {
+    async fn nobody_outlasts_a_deadline_for_a_timer_that_is_gone() {
         let dropped = async {
             drop(begun(hanging(LIMIT / 2)).await);
-            pending().await
+            pending::<()>().await;
         };
         let dropped_elsewhere = async {
             let inner = begun(hanging(LIMIT / 2)).await;
@@ -256,56 +272,128 @@ mod tests {
                 yield_now().await;
                 drop(inner);
             });
-            pending().await
+            pending::<()>().await;
         };
         let moved = async {
             let inner = begun(hanging(LIMIT / 2)).await;
             tokio::spawn(inner);
-            pending().await
+            pending::<()>().await;
         };
         let done_elsewhere = async {
-            let (done, waits) = oneshot::channel::<()>();
-            let inner = async move { within(pin!(waits), at(LIMIT / 2)).await };
+            let is_done = Arc::new(AtomicBool::new(false));
+            let done = Arc::clone(&is_done);
+            // Nobody is woken when it is.
+            let quiet = poll_fn(move |_| match is_done.load(Relaxed) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            });
+            let inner = async move { within(pin!(quiet), at(LIMIT / 2)).await };
             let inner = begun(Box::pin(inner)).await;
+            done.store(true, Relaxed);
             tokio::spawn(inner);
-            done.send(()).unwrap();
-            pending().await
+            pending::<()>().await;
+        };
+        let passed_on = async {
+            let mut inner = hanging(LIMIT / 2);
+            poll_by_nobody(inner.as_mut());
+            let inner = begun(inner).await;
+            tokio::spawn(async move { drop(inner) });
+            pending::<()>().await;
         };
         let left_alone = async {
             let _inner = begun(hanging(LIMIT / 2)).await;
-            pending().await
+            pending::<()>().await;
         };
         let of_nobody = async {
             let mut inner = hanging(LIMIT / 2);
-            let mut cx = Context::from_waker(Waker::noop());
-            assert!(inner.as_mut().poll(&mut cx).is_pending());
-            pending().await
+            poll_by_nobody(inner.as_mut());
+            pending::<()>().await;
+        };
+        let covered_elsewhere = async {
+            let mut is_first = true;
+            let mut inner = hanging(LIMIT / 4);
+            let work = poll_fn(move |cx| match mem::take(&mut is_first) {
+                true => Poll::Pending,
+                false => inner.as_mut().poll(cx),
+            });
+            let inner = async move { within(pin!(work), at(LIMIT / 2)).await };
+            tokio::spawn(begun(Box::pin(inner)).await);
+            pending::<()>().await;
         };
         let of_others = async {
             let mut inner = hanging(LIMIT / 2);
+            let mut polls = 0;
             poll_fn(|cx| {
-                let relay = Waker::from(Arc::new(Relay(cx.waker().clone())));
-                inner.as_mut().poll(&mut Context::from_waker(&relay))
+                polls += 1;
+                if polls == 1 {
+                    cx.waker().wake_by_ref();
+                }
+                inner
+                    .as_mut()
+                    .poll(&mut Context::from_waker(&relay(cx.waker())))
             })
             .await;
-            pending().await
+            assert!(polls < 5, "each of them was woken for the next");
+            pending::<()>().await;
         };
-        let works: [Pin<Box<dyn Future<Output = Pending<()>>>>; 7] = [
+        let works: [Pin<Box<dyn Future<Output = ()>>>; 9] = [
             Box::pin(dropped),
             Box::pin(dropped_elsewhere),
             Box::pin(moved),
             Box::pin(done_elsewhere),
+            Box::pin(passed_on),
             Box::pin(left_alone),
             Box::pin(of_nobody),
+            Box::pin(covered_elsewhere),
             Box::pin(of_others),
         ];
         for (case, mut work) in works.into_iter().enumerate() {
             let start = Instant::now();
-            let outer = within(Pin::new(&mut work), at(LIMIT));
-            let ended = timeout(2 * LIMIT, outer).await;
-            assert!(ended.is_ok_and(|ended| ended.is_none()), "case {case}");
+            // A task of its own is polled when it is woken, and else never.
+            let ended = async move { within(Pin::new(&mut work), at(LIMIT)).await.is_none() };
+            let tasks = LocalSet::new();
+            let ended = tasks.run_until(timeout(2 * LIMIT, async { spawn_local(ended).await }));
+            assert!(ended.await.is_ok_and(Result::unwrap), "case {case}");
             assert_eq!(start.elapsed(), LIMIT, "case {case}");
         }
+    }
+
+    #[test]
+    fn a_timer_of_another_waker_of_the_same_kind_spares_nobody() {
+        let runtime = Builder::new_current_thread().enable_time().build();
+        let _entered = runtime.as_ref().unwrap().enter();
+        let mut inner = hanging(LIMIT / 2);
+        let [others, own] = [relay(Waker::noop()), relay(Waker::noop())];
+        let work = pin!(poll_fn(|_| inner
+            .as_mut()
+            .poll(&mut Context::from_waker(&others))));
+        let mut outer = pin!(within(work, at(LIMIT)));
+        let polled = outer.as_mut().poll(&mut Context::from_waker(&own));
+        assert!(polled.is_pending());
+        assert!(outer.timer.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_woken_for_a_timer_that_was_not_needed() {
+        let mut polls = 0;
+        let mut task = pin!(async {
+            let soon = pin!(async { sleep(LIMIT / 2).await });
+            within(soon, at(LIMIT)).await;
+            sleep(LIMIT).await;
+        });
+        let counted = poll_fn(|cx| {
+            polls += 1;
+            task.as_mut().poll(cx)
+        });
+        counted.await;
+        assert_eq!(polls, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_may_be_endless() {
+        let work = pin!(async { sleep(LIMIT).await });
+        let deadline = || after(Instant::now(), Duration::MAX);
+        assert_eq!(within(work, deadline).await, Some(()));
     }
 
     #[tokio::test]

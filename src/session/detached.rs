@@ -4,7 +4,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use tokio::{runtime::Handle, task::JoinHandle};
@@ -59,14 +59,18 @@ impl<T: Send + 'static> Detached<T> {
     /// For a caller that may leave a future alone without dropping it, as code of an application
     /// may: work that stood still would keep what others wait for.
     pub(crate) async fn apart(mut self) -> Result<T, Error> {
-        let first = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut self).poll(cx)));
-        if let Poll::Ready(output) = first.await {
+        if let Poll::Ready(output) = self.poll_for_nobody() {
             return output;
         }
         match self.spawn() {
             Some(task) => task.await.map_err(|_| interrupted()),
             None => Err(interrupted()),
         }
+    }
+
+    /// For the task that goes on with it, and polls it once more at the start.
+    fn poll_for_nobody(&mut self) -> Poll<Result<T, Error>> {
+        Pin::new(self).poll(&mut Context::from_waker(Waker::noop()))
     }
 
     fn begin(&self) -> Pending {
