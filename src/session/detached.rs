@@ -146,8 +146,18 @@ const fn interrupted() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::pin,
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering::Relaxed},
+        },
+        task::Wake,
+    };
+
+    use tokio::{sync::oneshot, task::yield_now};
+
     use super::*;
-    use tokio::sync::oneshot;
 
     async fn poll_once<T: Send + 'static>(work: &mut Detached<T>) {
         std::future::poll_fn(|cx| {
@@ -162,7 +172,7 @@ mod tests {
         let tasks = || Handle::current().metrics().num_alive_tasks();
         let before = tasks();
         let work = async move {
-            tokio::task::yield_now().await;
+            yield_now().await;
             tasks()
         };
         let work = Detached::new(work, &Commits::default());
@@ -201,11 +211,44 @@ mod tests {
         assert_eq!(Handle::current().metrics().num_alive_tasks(), 0);
     }
 
+    #[derive(Default)]
+    struct Wakes(AtomicU32);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_work_apart_is_woken_when_it_is_done_and_not_before() {
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut cx = Context::from_waker(&waker);
+        let (go, gone) = oneshot::channel::<()>();
+        let work = async move {
+            yield_now().await;
+            gone.await.unwrap();
+        };
+        let commits = Commits::default();
+        let mut work = pin!(Detached::new(work, &commits).apart());
+        assert!(work.as_mut().poll(&mut cx).is_pending());
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        assert_eq!(wakes.0.load(Relaxed), 0);
+        go.send(()).unwrap();
+        commits.drain().await;
+        yield_now().await;
+        assert_eq!(wakes.0.load(Relaxed), 1);
+        assert!(work.as_mut().poll(&mut cx).is_ready());
+    }
+
     #[tokio::test]
     async fn work_apart_goes_on_while_its_future_is_left_alone() {
         let (done, is_done) = oneshot::channel();
         let work = async move {
-            tokio::task::yield_now().await;
+            yield_now().await;
             done.send(()).unwrap();
         };
         let mut work = Box::pin(Detached::new(work, &Commits::default()).apart());
@@ -223,7 +266,7 @@ mod tests {
         for (turns, apart) in [(0, false), (1, false), (0, true), (1, true)] {
             let work = async move {
                 for _ in 0..turns {
-                    tokio::task::yield_now().await;
+                    yield_now().await;
                 }
                 panic!("a store that panics");
             };

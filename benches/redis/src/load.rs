@@ -18,6 +18,14 @@ pub struct Speed {
     pub other_busy: f64,
 }
 
+/// How a server is loaded.
+#[derive(Clone, Copy)]
+pub struct Load {
+    pub sender: Sender,
+    /// There are as many sessions. Each connection of the client has one of its own, those of wrk have them in turn.
+    pub connections: usize,
+}
+
 /// What sends the requests.
 #[derive(Clone, Copy)]
 pub enum Sender {
@@ -90,5 +98,5 @@ async fn send(
     all
 }
 
-/// How many requests are under way at a time.
+/// How many requests are under way at a time, if nobody says how many.
 pub const CONNECTIONS: usize = 32;

@@ -2,10 +2,14 @@
 //! two other session crates.
 //!
 //! `cargo run --release -- [rounds] [seconds] [case [contender...]]` here; in each round each contender has its turn of so
-//! many seconds in each case, or in that one. Contenders are named by how their names begin, such as `tower-keep`; the floor is
-//! always there. With `--wrk` before all that, the requests are sent by the program wrk, which has to be installed, and not by
-//! the client here. Every contender is a server process of its own on one core; Redis, which this program starts and which
-//! has to be installed, shares another core with the client. It needs `taskset`, so Linux.
+//! many seconds in each case, or in that one. Contenders are named by how their names begin, such as `tower-keep`; the
+//! floor is always there. Options before all that: with `--wrk` the requests are sent by the program wrk, which has to be
+//! installed, and not by the client here; with `--connections` and a number, less than the files that a process may open,
+//! there are so many. The more there are, the less a server waits, and the more its own time counts: see which part of its
+//! core it used.
+//!
+//! Every contender is a server process of its own on one core; Redis, which this program starts and which has to be
+//! installed, shares another core with the client. It needs `taskset`, so Linux.
 
 mod axum_session;
 mod bare;
@@ -30,24 +34,43 @@ use std::{env, time::Duration};
 use tower_keep_servers::{Kind, Server};
 
 use crate::{
-    case::Case, commands::Counter, contender::Contender, load::Sender, process::ServerProcess,
+    case::Case,
+    commands::Counter,
+    contender::Contender,
+    load::{Load, Sender},
+    process::ServerProcess,
 };
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let sender = match arguments.first() {
-        Some(&WRK) => Sender::Wrk,
-        Some(_) | None => Sender::Client,
+    let mut load = Load {
+        sender: Sender::Client,
+        connections: load::CONNECTIONS,
     };
-    arguments.retain(|argument| *argument != WRK);
+    loop {
+        match arguments[..] {
+            [WRK, ..] => {
+                load.sender = Sender::Wrk;
+                arguments.remove(0);
+            }
+            [CONNECTIONS, number, ..] => {
+                load.connections = number.parse().unwrap_or(0);
+                arguments.drain(..2);
+            }
+            _ => break,
+        }
+    }
     let client = |rounds: &str, seconds: &str, cases: &[Case], contenders: &[Contender]| match (
         rounds.parse(),
         seconds.parse(),
+        load.connections,
     ) {
-        (Ok(rounds @ 1..), Ok(seconds @ 1..)) if !cases.is_empty() && !contenders.is_empty() => {
+        (Ok(rounds @ 1..), Ok(seconds @ 1..), check::SESSIONS_MIN..)
+            if !cases.is_empty() && !contenders.is_empty() =>
+        {
             let turn = Duration::from_secs(seconds);
-            measure(rounds, turn, cases, contenders, sender);
+            measure(rounds, turn, cases, contenders, load);
         }
         _ => eprintln!("{USAGE}"),
     };
@@ -79,13 +102,7 @@ fn named(name: &str) -> Vec<Case> {
     cases.filter(|case| case.name() == name).collect()
 }
 
-fn measure(
-    rounds: usize,
-    turn: Duration,
-    cases: &[Case],
-    contenders: &[Contender],
-    sender: Sender,
-) {
+fn measure(rounds: usize, turn: Duration, cases: &[Case], contenders: &[Contender], load: Load) {
     // Redis inherits it.
     cores::move_this_process(cores::CLIENT);
     block_on(async {
@@ -93,11 +110,11 @@ fn measure(
         let start = |contender: &Contender| ServerProcess::start(*contender, &redis.url());
         let mut servers: Vec<ServerProcess> = contenders.iter().map(start).collect();
         for server in &mut servers {
-            check::keeps_sessions(server).await;
+            check::keeps_sessions(server, load.connections).await;
         }
         let mut counter = Counter::of(&redis.url()).await;
         commands::print(&mut counter, &mut servers).await;
-        rounds::print(&mut servers, rounds, turn, cases, sender).await;
+        rounds::print(&mut servers, rounds, turn, cases, load).await;
     });
 }
 
@@ -110,11 +127,13 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
         .block_on(work)
 }
 
-const USAGE: &str =
-    "usage: cargo run --release -- [--wrk] [rounds] [seconds] [case [contender...]]";
+const USAGE: &str = "usage: cargo run --release -- [--wrk] [--connections 7...] [rounds] [seconds] [case [contender...]]";
 
 /// Has wrk send the requests.
 const WRK: &str = "--wrk";
+
+/// Behind it is how many requests are under way at a time.
+const CONNECTIONS: &str = "--connections";
 
 /// A round is a turn of each contender in each case.
 const ROUNDS: &str = "7";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     case::Case,
     contender::Contender,
-    load::{self, Sender, Speed},
+    load::{self, Load, Speed},
     process::ServerProcess,
 };
 
@@ -15,7 +15,7 @@ pub async fn print(
     rounds: usize,
     turn: Duration,
     cases: &[Case],
-    sender: Sender,
+    load: Load,
 ) {
     let speeds = cases
         .iter()
@@ -26,14 +26,14 @@ pub async fn print(
             for number in 0..servers.len() {
                 // Nobody is always the one after somebody else.
                 let who = (round + number) % servers.len();
-                speeds[who].push(load::run(&servers[who], *case, turn, sender).await);
+                speeds[who].push(load::run(&servers[who], *case, turn, load.sender).await);
             }
         }
     }
     println!(
         "Requests a second: medians of {rounds} rounds of {} s; {} connections\n",
         turn.as_secs(),
-        load::CONNECTIONS
+        load.connections
     );
     println!("{HEADER}");
     let floor = servers

@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
-use crate::{case::Case, load::CONNECTIONS, process::ServerProcess};
+use crate::{case::Case, process::ServerProcess};
 
 /// Loads the server for so long, and returns how many requests it has answered.
 pub fn run(server: &ServerProcess, case: Case, duration: Duration) -> u32 {
     let script = Script::write(&server.cookies);
     let output = Command::new("wrk")
         .args(["--threads", "1", "--connections"])
-        .arg(CONNECTIONS.to_string())
+        .arg(server.cookies.len().to_string())
         .arg("--duration")
         .arg(format!("{}s", duration.as_secs()))
         .arg("--script")

@@ -112,7 +112,7 @@ impl ToRedisArgs for Key<'_> {
 }
 
 /// Of an id in base64url.
-const ID_LEN: usize = 43;
+const ID_LEN: usize = (RecordId::LEN * 8).div_ceil(6);
 
 /// Of each cluster.
 const SLOTS: u16 = 16384;
