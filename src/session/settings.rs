@@ -14,7 +14,10 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    time::{Sleep, sleep},
+};
 
 use crate::{
     backend::{Backend, Queues, Side},
@@ -23,7 +26,7 @@ use crate::{
     id::{RandomSource, SystemRandom},
     meter::{Event, count},
     options::{OptionsError, Outage, SessionOptions},
-    patience::{Within, after, within},
+    patience::{Within, within},
     session::pulse::Pulse,
     timestamp::Timestamp,
 };
@@ -111,12 +114,12 @@ impl Settings {
         work: Pin<&'a mut impl Future<Output = Result<T, Error>>>,
     ) -> impl Future<Output = Result<T, Error>> {
         let limit = self.options.limits.store_timeout;
-        let deadline = move || {
+        let start_timer = move || {
             self.pulse.keep();
-            after(Instant::now(), limit)
+            sleep(limit)
         };
         InTime {
-            answer: within(work, deadline),
+            answer: within(work, start_timer),
             settings: self,
             operation,
         }
@@ -140,18 +143,18 @@ impl Settings {
 
 pin_project! {
     /// The future of [`Settings::in_time`]. As an `async fn` it would keep its arguments twice.
-    struct InTime<'a, F, D> {
+    struct InTime<'a, F, S> {
         #[pin]
-        answer: Within<'a, F, D>,
+        answer: Within<'a, F, S>,
         settings: &'a Settings,
         operation: &'static str,
     }
 }
 
-impl<T, F, D> Future for InTime<'_, F, D>
+impl<T, F, S> Future for InTime<'_, F, S>
 where
     F: Future<Output = Result<T, Error>>,
-    D: Fn() -> Instant,
+    S: Fn() -> Sleep,
 {
     type Output = F::Output;
 

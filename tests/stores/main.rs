@@ -69,4 +69,5 @@ mod sql_schema;
 mod sql_statements;
 mod sqlite;
 mod sweeper;
+mod timeouts;
 mod wrappers;

@@ -13,7 +13,7 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     id::RecordId,
     meter::{Event, count},
-    patience::{after, within},
+    patience::within,
     record::{Record, Version},
     store::{
         Created, Cursor, DeleteExpired, Page, Rotated, ScanSessions, SessionStore, StoredSession,
@@ -23,7 +23,7 @@ use crate::{
     user::UserId,
 };
 use async_trait::async_trait;
-use tokio::time::Instant;
+use tokio::time::sleep;
 
 /// Serves reads from a [`RecordCache`], and keeps sessions in a store.
 ///
@@ -225,7 +225,7 @@ impl<C: RecordCache, S> Shared<C, S> {
     ) -> Result<T, Trouble> {
         let breaker = self.breakers.of(self.cache.part_of(id));
         // One in this process answers at once.
-        let error = match within(pin!(call), || after(Instant::now(), limit)).await {
+        let error = match within(pin!(call), || sleep(limit)).await {
             Some(Ok(answer)) => {
                 breaker.succeeded();
                 return Ok(answer);

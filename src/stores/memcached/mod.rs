@@ -25,7 +25,7 @@ use self::{
     failure::{STORE, unavailable},
     node::{If, Item, Node, Stored},
 };
-use super::keyed::{self, CLOCK_SLACK, Kept, Keys, NOTE_TTL};
+use super::keyed::{self, CLOCK_SLACK, Kept, Keys, NOTE_TTL, TIMEOUT_MAX};
 use crate::{
     clock::{Clock, SystemClock},
     error::StoreError,
@@ -132,7 +132,7 @@ impl MemcachedStore {
     /// rotation that was interrupted may take up to three times as long.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.min(TIMEOUT_MAX);
         self
     }
 

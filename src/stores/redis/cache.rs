@@ -20,7 +20,7 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     id::{RecordId, SystemRandom, WriteToken},
     record::{Record, Version},
-    stores::keyed::version_bytes,
+    stores::keyed::{TIMEOUT_MAX, version_bytes},
     timestamp::Timestamp,
 };
 
@@ -140,7 +140,7 @@ impl RedisCache {
     /// [`TIMEOUT_DEFAULT`](Self::TIMEOUT_DEFAULT). One that finds no copy has it twice.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.commands.timeout = timeout;
+        self.commands.timeout = timeout.min(TIMEOUT_MAX);
         self
     }
 

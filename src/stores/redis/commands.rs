@@ -11,17 +11,14 @@ use std::{
 use redis::{
     Cmd, ErrorKind, RedisError, RedisResult, Value, cluster_routing::SingleNodeRoutingInfo,
 };
-use tokio::time::{Instant, error::Elapsed, sleep, timeout_at};
+use tokio::time::{Instant, error::Elapsed, sleep, sleep_until, timeout_at};
 
 use super::{
     failure::{Fate, out_of_time, store_error},
     link::{Link, Live, Mark},
     script::Script,
 };
-use crate::{
-    error::StoreError,
-    patience::{after, within},
-};
+use crate::{error::StoreError, patience::within};
 
 /// Sends commands through a link. Cheap to clone.
 #[derive(Clone)]
@@ -120,7 +117,7 @@ impl Commands {
 
     fn course(&self, begun: Instant) -> Course {
         Course {
-            deadline: after(begun, self.timeout),
+            deadline: begun + self.timeout,
             doubt: None,
             breaks: 0,
             last: None,
@@ -143,7 +140,7 @@ impl Commands {
         begun: Instant,
     ) -> Result<Value, Tried> {
         let mut live = self.link.live().ok_or(None)?;
-        let deadline = after(begun, self.timeout);
+        let deadline = begun + self.timeout;
         let reply = self
             .attempt(&mut live, command, node, begun, deadline)
             .await;
@@ -215,7 +212,7 @@ impl Commands {
         let patience = deadline.min(now + SILENCE);
         let silent = live.mark();
         let mut sending = pin!(live.connection.send(command, node));
-        match within(sending.as_mut(), || patience).await {
+        match within(sending.as_mut(), || sleep_until(patience)).await {
             Some(reply) => Ok(reply?),
             None if patience == deadline => {
                 // Who has less time than that does not see it replaced, but the next one does.

@@ -36,7 +36,9 @@ use self::{
     keys::Prefix,
     link::{Link, Origin},
 };
-use super::keyed::{self, CLOCK_SLACK, Kept, Keys, NOTE_TTL, RecordStart, version_bytes};
+use super::keyed::{
+    self, CLOCK_SLACK, Kept, Keys, NOTE_TTL, RecordStart, TIMEOUT_MAX, version_bytes,
+};
 use crate::{
     clock::{Clock, SystemClock},
     error::{StoreError, StoreErrorKind},
@@ -223,7 +225,7 @@ impl RedisStore {
     /// rotation that was interrupted may take up to three times as long.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.commands.timeout = timeout;
+        self.commands.timeout = timeout.min(TIMEOUT_MAX);
         self
     }
 
