@@ -98,5 +98,6 @@ async fn send(
     all
 }
 
-/// How many requests are under way at a time, if nobody says how many.
-pub const CONNECTIONS: usize = 32;
+/// How many requests are under way at a time, if nobody says how many: enough for the server's core to be the narrow
+/// place.
+pub const CONNECTIONS: usize = 128;

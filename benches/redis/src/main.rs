@@ -5,8 +5,7 @@
 //! many seconds in each case, or in that one. Contenders are named by how their names begin, such as `tower-keep`; the
 //! floor is always there. Options before all that: with `--wrk` the requests are sent by the program wrk, which has to be
 //! installed, and not by the client here; with `--connections` and a number, less than the files that a process may open,
-//! there are so many. The more there are, the less a server waits, and the more its own time counts: see which part of its
-//! core it used.
+//! there are so many. With few of them a server waits for Redis, and Redis for it: see which part of its core it used.
 //!
 //! Every contender is a server process of its own on one core; Redis, which this program starts and which has to be
 //! installed, shares another core with the client. It needs `taskset`, so Linux.
