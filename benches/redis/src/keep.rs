@@ -12,6 +12,8 @@ pub fn router(redis_url: &str) -> Router {
 
 pub async fn router_with_near_cache(redis_url: &str) -> Router {
     let store = RedisStore::open(redis_url).expect("an address");
+    // Of its own: it would be told of what the contender without a cache writes, and take time from it.
+    let store = store.with_prefix("near");
     let cache = store.near_cache().await.expect("Redis");
     router_over(CachedStore::new(cache, store))
 }
