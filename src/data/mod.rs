@@ -41,6 +41,8 @@ pub(crate) struct Change {
     key: Box<str>,
     /// `None` removes the key.
     value: Option<Payload>,
+    /// Whether that is not what the base has.
+    differs: bool,
     replay: Replay,
 }
 
@@ -122,7 +124,9 @@ impl Data {
     pub(crate) fn is_empty(&self) -> bool {
         let base = if self.cleared { 0 } else { self.base.len() };
         // A change without a value takes away a key of the base, each another.
-        let empty = self.changes.len() == base && self.changes.iter().all(Change::removes);
+        let removed = |change: &Change| change.removes() && change.differs;
+        let empty = self.changes.iter().all(Change::removes)
+            && self.changes.iter().filter(|change| removed(change)).count() == base;
         debug_assert_eq!(empty, self.iter().next().is_none());
         empty
     }
@@ -130,14 +134,15 @@ impl Data {
     /// Whether what is to be stored differs from what the store had.
     pub(crate) fn is_changed(&self) -> bool {
         let cleared = self.cleared && (self.base.len() > 0 || self.base.rule().is_some());
-        cleared || self.rule.is_some() || !self.changes.is_empty()
+        cleared || self.rule.is_some() || self.changes.iter().any(|change| change.differs)
     }
 
     pub(crate) fn is_rule_changed(&self) -> bool {
         self.rule() != self.base.rule()
     }
 
-    /// Puts a value under a key, or removes it. What is there already is no change.
+    /// Puts a value under a key, or removes it. What the base has already is no change, but what is done to the key
+    /// after it begins from there.
     ///
     /// Returns what need not be replayed any more, to be dropped where no lock is held: it may have
     /// functions of the application.
@@ -150,9 +155,6 @@ impl Data {
         let found = self.find(key);
         let new = value.as_ref().map(Payload::as_bytes);
         let present = self.get_bytes(key);
-        if found.is_err() && new == present {
-            return Ok(None);
-        }
         let cost = |value: Option<&[u8]>| {
             value.map_or(0, |value| Table::ENTRY_LEN + key.len() + value.len())
         };
@@ -160,17 +162,22 @@ impl Data {
         if encoded_len > self.limit && encoded_len > self.encoded_len {
             return Err(too_large());
         }
-        let as_before = found.is_ok() && new == self.base_bytes(key);
+        let differs = new != self.base_bytes(key);
         let displaced = match found {
-            Ok(index) if as_before => Some(self.changes.remove(index).replay),
             Ok(index) => {
                 let change = &mut self.changes[index];
                 change.value = value;
+                change.differs = differs;
                 change.replay.then(replay)
             }
             Err(index) => {
-                let key = key.into();
-                self.changes.insert(index, Change { key, value, replay });
+                let change = Change {
+                    key: key.into(),
+                    value,
+                    differs,
+                    replay,
+                };
+                self.changes.insert(index, change);
                 None
             }
         };
@@ -216,7 +223,10 @@ impl Data {
         if let Some(RuleChange(rule)) = self.rule {
             next.set_rule(rule);
         }
-        for Change { key, value, replay } in &self.changes {
+        for change in self.changes.iter().filter(|change| change.differs) {
+            let Change {
+                key, value, replay, ..
+            } = change;
             let value = match replay {
                 Replay::Value => value.clone(),
                 Replay::Updates(first, more) => {
@@ -234,6 +244,21 @@ impl Data {
             true => Err(too_large()),
             false => Ok(next),
         }
+    }
+
+    /// Whether changes have functions of the application.
+    pub(crate) fn has_replays(&self) -> bool {
+        let is_update = |change: &Change| matches!(change.replay, Replay::Updates(..));
+        self.changes.iter().any(is_update)
+    }
+
+    /// From now on the values are all that is known of the changes. Returns the functions, as [`set`](Self::set) does.
+    pub(crate) fn forget_replays(&mut self) -> Vec<Replay> {
+        let replays = self.changes.iter_mut().map(|change| &mut change.replay);
+        let updates = replays.filter(|replay| matches!(replay, Replay::Updates(..)));
+        updates
+            .map(|replay| std::mem::replace(replay, Replay::Value))
+            .collect()
     }
 
     /// Whether it is over the limit, and larger than it was: what is too large may still shrink.

@@ -139,6 +139,68 @@ fn an_update_of_a_value_that_was_put_is_replayed_as_the_value_that_came_out() {
 }
 
 #[test]
+fn what_was_put_in_vain_is_what_the_next_update_begins_from() {
+    let mut ours = data(&[("a", "0")]);
+    ours.set("a", Some(json("0")), Replay::Value).unwrap();
+    ours.set("a", Some(json("01")), append("1")).unwrap();
+    let merged = ours.replayed_over(data(&[("a", "7")]).base).unwrap();
+    assert_eq!(texts(&merged), BTreeMap::from([("a".into(), "01".into())]));
+
+    let mut ours = data(&[]);
+    ours.set("a", None, Replay::Value).unwrap();
+    ours.set("a", Some(json("1")), append("1")).unwrap();
+    let merged = ours.replayed_over(data(&[("a", "7")]).base).unwrap();
+    assert_eq!(texts(&merged), BTreeMap::from([("a".into(), "1".into())]));
+}
+
+#[test]
+fn an_update_that_changes_nothing_runs_again_before_the_next_one() {
+    let at_least_one: UpdateFn = Arc::new(|old| {
+        let is_more = old.is_some_and(|old| old.as_bytes() > b"1".as_slice());
+        Ok(old
+            .filter(|_| is_more)
+            .cloned()
+            .unwrap_or_else(|| json("1")))
+    });
+    let mut ours = data(&[("a", "3")]);
+    let replay = Replay::Updates(at_least_one, Vec::new());
+    ours.set("a", Some(json("3")), replay).unwrap();
+    assert!(!ours.is_changed());
+    ours.set("a", Some(json("31")), append("1")).unwrap();
+    let merged = ours.replayed_over(data(&[("a", "0")]).base).unwrap();
+    assert_eq!(texts(&merged), BTreeMap::from([("a".into(), "11".into())]));
+}
+
+#[test]
+fn what_comes_out_as_it_was_is_no_change_and_leaves_what_others_wrote() {
+    let mut ours = data(&[("a", "1"), ("b", "2")]);
+    ours.set("a", Some(json("11")), append("1")).unwrap();
+    ours.set("a", Some(json("1")), Replay::Value).unwrap();
+    ours.set("c", None, Replay::Value).unwrap();
+    assert!(!ours.is_changed() && !ours.is_empty());
+    ours.set("b", Some(json("3")), Replay::Value).unwrap();
+    let merged = ours.replayed_over(data(&[("a", "5"), ("c", "6")]).base);
+    let expected = [("a", "5"), ("b", "3"), ("c", "6")];
+    let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(texts(&merged.unwrap()), BTreeMap::from(expected));
+}
+
+#[test]
+fn values_stay_when_it_is_forgotten_how_they_came_about() {
+    let mut ours = data(&[("a", "1"), ("b", "2")]);
+    ours.set("b", Some(json("3")), Replay::Value).unwrap();
+    assert!(!ours.has_replays() && ours.forget_replays().is_empty());
+    ours.set("a", Some(json("11")), append("1")).unwrap();
+    assert!(ours.has_replays());
+    assert_eq!(ours.forget_replays().len(), 1);
+    assert!(!ours.has_replays() && ours.is_changed());
+    let merged = ours.replayed_over(data(&[("a", "5")]).base).unwrap();
+    let expected = [("a", "11"), ("b", "3")];
+    let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(texts(&merged), BTreeMap::from(expected));
+}
+
+#[test]
 fn a_replay_that_outgrows_the_limit_is_an_error() {
     let mut ours = data(&[]);
     let half = json(&"1".repeat(LIMIT * 2 / 3));
@@ -234,4 +296,56 @@ proptest! {
             prop_assert_eq!(texts(&data.replayed_over(same_base).unwrap()), model.clone());
         }
     }
+
+    /// As if the whole request had come after the other writer, but for keys that it has left as they were.
+    #[test]
+    fn changes_are_made_again_in_their_order(base in entries(), newer in entries(), steps in steps()) {
+        let table = |entries: &BTreeMap<String, String>| {
+            let mut data = Data::new(Table::empty(), LIMIT);
+            for (key, value) in entries {
+                data.set(key, Some(json(value)), Replay::Value).unwrap();
+            }
+            stored(&data)
+        };
+        let mut ours = table(&base);
+        let mut before = base.clone();
+        let mut after = newer.clone();
+        let mut is_cleared = false;
+        for step in steps {
+            match step {
+                Step::Set(key, value) => {
+                    ours.set(&key, value.as_deref().map(json), Replay::Value).unwrap();
+                    for model in [&mut before, &mut after] {
+                        match &value {
+                            Some(value) => model.insert(key.clone(), value.clone()),
+                            None => model.remove(&key),
+                        };
+                    }
+                }
+                Step::Append(key, text) => {
+                    for model in [&mut before, &mut after] {
+                        model.entry(key.clone()).or_default().push_str(text);
+                    }
+                    ours.set(&key, Some(json(&before[&key])), append(text)).unwrap();
+                }
+                Step::Clear => {
+                    ours.clear();
+                    before.clear();
+                    after.clear();
+                    is_cleared = true;
+                }
+                Step::Rule(_) | Step::Store => {}
+            }
+        }
+        let merged = texts(&ours.replayed_over(table(&newer).base).unwrap());
+        for key in ["a", "b", "c", "d"] {
+            let is_left = !is_cleared && before.get(key) == base.get(key);
+            let expected = if is_left { newer.get(key) } else { after.get(key) };
+            prop_assert_eq!(merged.get(key), expected, "{}", key);
+        }
+    }
+}
+
+fn entries() -> impl Strategy<Value = BTreeMap<String, String>> {
+    prop::collection::btree_map("[a-d]", "[0-2]{0,2}", 0..4)
 }

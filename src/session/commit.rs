@@ -238,7 +238,11 @@ impl Committer<'_> {
                     let origin = Origin::new(id, record);
                     return Ok(self.live(&writer.draft, origin, Cookie::New));
                 }
-                Rotated::Conflict(newer) => Box::pin(writer.meet(newer)).await?,
+                Rotated::Conflict(newer) => {
+                    Box::pin(writer.meet(newer)).await?;
+                    // That one is over: who has seen that nothing is there may be about to say so in an index.
+                    id = self.new_id()?;
+                }
                 Rotated::Gone => return Ok(gone(Some(&old))),
                 Rotated::Exists => {
                     collision(&new);
@@ -256,10 +260,13 @@ impl Committer<'_> {
     /// The cookie goes only if a session went: the one that the client holds by now may be
     /// another's, of a login that has overtaken this request.
     async fn delete(&self) -> Result<Outcome, Error> {
-        let mut ended = false;
+        let mut ended = Ok(false);
         for doomed in &self.work.plan.doomed {
-            ended |= self.server.delete(&doomed.id).await?;
+            // What fails for one is no reason to leave the others alive.
+            let done = self.server.delete(&doomed.id).await;
+            ended = ended.and_then(|ended| done.map(|done| ended | done));
         }
+        let ended = ended?;
         Ok(Outcome {
             cookie: match ended {
                 true => CookieChange::Remove,

@@ -138,13 +138,16 @@ impl<'a> Issuer<'a> {
     /// The cookie goes only if a session went, as with a store.
     async fn delete(&self) -> Result<Outcome, Error> {
         let random = &*self.settings.random;
-        let mut ended = false;
+        let mut ended = Ok(false);
         for session in &self.work.plan.doomed {
-            ended |= self
+            // What fails for one is no reason to leave the others alive.
+            let revoke = self
                 .client
-                .revoke(&session.id, session.until, self.work.now, random)
-                .await?;
+                .revoke(&session.id, session.until, self.work.now, random);
+            let done = revoke.await;
+            ended = ended.and_then(|ended| done.map(|done| ended | done));
         }
+        let ended = ended?;
         Ok(Outcome {
             cookie: match ended {
                 true => CookieChange::Remove,

@@ -10,17 +10,13 @@ use http::{Extensions, HeaderMap};
 use tokio::{runtime::Handle, sync::Mutex as AsyncMutex};
 
 use crate::{
-    data::{Data, parse},
     error::{Error, ErrorKind},
     options::CookieOptions,
     session::{
         Session,
-        commit::{Outcome, Stored, Work, carry_out},
-        decide::{Commit, Ending},
-        detached::Detached,
         presented::Presented,
         settings::Settings,
-        state::{Access, CookieChange, Draft, Phase, State, committed, too_late_for_a_cookie},
+        state::{Access, Draft, Phase, State, committed, too_late_for_a_cookie},
     },
 };
 
@@ -50,7 +46,7 @@ pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
     pub(super) presented: Presented,
     /// Held by the one that talks to the store for this request.
-    gate: AsyncMutex<()>,
+    pub(super) gate: AsyncMutex<()>,
     state: Mutex<State>,
 }
 
@@ -276,158 +272,6 @@ impl LazySession {
         Ok(())
     }
 
-    /// Commits what there is now. Runs to its end even if the caller does not wait for it.
-    pub(super) async fn save(&self) -> Result<(), Error> {
-        let lazy = self.clone();
-        self.detach(async move { lazy.save_now().await })
-            .apart()
-            .await?
-    }
-
-    async fn save_now(&self) -> Result<(), Error> {
-        let _turn = self.0.gate.lock().await;
-        let _busy = Busy::new(self);
-        let plan = {
-            let mut state = self.state();
-            if state.phase == Phase::Committed {
-                return Err(committed());
-            }
-            let plan = state.plan();
-            // If this fails, nobody can tell any more who has ended what was flushed.
-            state.flushed.was_live = false;
-            plan
-        };
-        let settings = &*self.0.settings;
-        let work = Work::new(plan, settings, Ending::Success);
-        let outcome = pin!(carry_out(settings, &work));
-        let outcome = settings.in_time("save", outcome).await?;
-        let gone = matches!(outcome.stored, Stored::Nothing { gone: true });
-        let next = self.stored_draft(&outcome, &work)?;
-        let mut state = self.state();
-        state.flushed.done(&work.plan.doomed);
-        let mut outdated = None;
-        if same(state.draft.as_ref(), work.plan.draft.as_ref()) {
-            outdated = next.and_then(|next| state.draft.replace(Arc::new(next)));
-            if state.phase == Phase::Reopened {
-                state.phase = Phase::Committed;
-            }
-        } else if let Stored::Live(origin) = outcome.stored {
-            // It was flushed meanwhile, and this is the session that was meant.
-            state.flushed.doom(origin.doomed());
-        }
-        note_cookie(&mut state, outcome.cookie);
-        drop(state);
-        drop(outdated);
-        match gone {
-            false => Ok(()),
-            true => Err(Error::new(
-                ErrorKind::Gone,
-                "the session was ended while this request was at work",
-            )),
-        }
-    }
-
-    /// The draft to go on with after a save, if it is another.
-    fn stored_draft(&self, outcome: &Outcome, work: &Work) -> Result<Option<Draft>, Error> {
-        let settings = &*self.0.settings;
-        match &outcome.stored {
-            Stored::Same => Ok(None),
-            Stored::Live(origin) => {
-                let table = parse(&origin.record)?;
-                Ok(Some(Draft {
-                    is_silent: work.draft.is_silent,
-                    ..Draft::loaded(origin.clone(), table, settings)
-                }))
-            }
-            Stored::Nothing { gone: true } => Ok(Some(Draft::ended(settings))),
-            // What was flushed held nothing new, or it would have been replaced.
-            Stored::Nothing { gone: false } => {
-                debug_assert!(matches!(work.commit, Commit::Delete | Commit::Replace));
-                Ok(None)
-            }
-        }
-    }
-
-    /// Ends the request: from now on nothing can be changed, and what was is committed.
-    pub(crate) fn close(&self, ending: Ending) -> Closing {
-        let (plan, has_cookie) = {
-            let mut state = self.state();
-            state.phase = Phase::Committed;
-            if !state.accessed {
-                return Closing::Untouched;
-            }
-            let plan = (!state.busy).then(|| state.plan());
-            // If nothing is under way now, nothing can set one any more: no need to look again.
-            (plan, state.cookie != CookieChange::Keep)
-        };
-        let work = plan.map(|plan| Work::new(plan, &self.0.settings, ending));
-        if work.as_ref().is_some_and(Work::is_nothing) {
-            return Closing::Done(match has_cookie {
-                true => self.take_cookie(),
-                false => CookieChange::Keep,
-            });
-        }
-        Closing::Committing(self.detach(self.clone().commit(work, ending)))
-    }
-
-    async fn commit(self, work: Option<Work>, ending: Ending) -> Committed {
-        let settings = &*self.0.settings;
-        // Not counted as time of the commit: whoever has it is bounded by a time of its own.
-        let _turn = self.0.gate.lock().await;
-        let _busy = work.is_none().then(|| Busy::new(&self));
-        let work = work.unwrap_or_else(|| {
-            // Behind a save or a reload that nobody has waited for.
-            let plan = self.state().plan();
-            Work::new(plan, settings, ending)
-        });
-        let outcome = {
-            let outcome = pin!(carry_out(settings, &work));
-            settings.in_time("commit", outcome).await
-        };
-        Committed {
-            result: outcome.map(|outcome| self.settle(work, outcome)),
-            cookie: self.take_cookie(),
-        }
-    }
-
-    /// What the client has to be told of its cookie.
-    pub(crate) fn take_cookie(&self) -> CookieChange {
-        std::mem::take(&mut self.state().cookie)
-    }
-
-    fn settle(&self, work: Work, outcome: Outcome) {
-        let plan = work.into_plan();
-        let mut state = self.state();
-        state.flushed.done(&plan.doomed);
-        note_cookie(&mut state, outcome.cookie);
-        let phase = state.phase;
-        // For a reload after the answer. Now the state alone has the draft, and it is not copied.
-        if same(state.draft.as_ref(), plan.draft.as_ref())
-            && let (Stored::Live(origin), Some(draft)) = (outcome.stored, &mut state.draft)
-        {
-            drop(plan);
-            let draft = Arc::make_mut(draft);
-            let mut outdated = None;
-            if phase == Phase::Reopened
-                && let Ok(table) = parse(&origin.record)
-            {
-                // A reload has overtaken this commit, and what is changed next begins from what is stored now.
-                let data = Data::new(table, self.0.settings.data_bytes_max());
-                outdated = Some(std::mem::replace(&mut draft.data, data));
-            }
-            draft.origin = Some(origin);
-            drop(state);
-            drop(outdated);
-        }
-    }
-
-    fn detach<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Detached<T> {
-        Detached::new(work, &self.0.settings.commits)
-    }
-
     /// The runtime of the request that a flush came from, for a request that is dropped elsewhere.
     pub(crate) fn runtime(&self) -> Option<Handle> {
         Handle::try_current()
@@ -444,37 +288,11 @@ impl fmt::Debug for LazySession {
     }
 }
 
-/// How a request's session has been closed.
-#[derive(Debug)]
-pub(crate) enum Closing {
-    /// Nobody has asked for it.
-    Untouched,
-    /// Nothing is to be written.
-    Done(CookieChange),
-    /// It is being written.
-    Committing(Detached<Committed>),
-}
-
-/// A commit that has come to its end.
-#[derive(Debug)]
-pub(crate) struct Committed {
-    /// Also of explicit saves before a commit that failed: their sessions are stored.
-    pub(crate) cookie: CookieChange,
-    pub(crate) result: Result<(), Error>,
-}
-
-/// The later word on the cookie counts; no word leaves the earlier one.
-fn note_cookie(state: &mut State, cookie: CookieChange) {
-    if cookie != CookieChange::Keep {
-        state.cookie = cookie;
-    }
-}
-
 /// While a save or a reload is under way, changes are refused: they would be lost.
-struct Busy<'a>(&'a LazySession);
+pub(super) struct Busy<'a>(&'a LazySession);
 
 impl<'a> Busy<'a> {
-    fn new(lazy: &'a LazySession) -> Self {
+    pub(super) fn new(lazy: &'a LazySession) -> Self {
         lazy.state().busy = true;
         Self(lazy)
     }
@@ -488,7 +306,7 @@ impl Drop for Busy<'_> {
 
 /// Whether nobody has put another draft in place since. Changes cannot have been made either: those
 /// who want to know hold a reference, so that a change makes a copy.
-fn same(now: Option<&Arc<Draft>>, before: Option<&Arc<Draft>>) -> bool {
+pub(super) fn same(now: Option<&Arc<Draft>>, before: Option<&Arc<Draft>>) -> bool {
     match (now, before) {
         (Some(now), Some(before)) => Arc::ptr_eq(now, before),
         (now, before) => now.is_none() && before.is_none(),

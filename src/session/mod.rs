@@ -8,6 +8,7 @@ mod issue;
 mod lazy;
 mod presented;
 mod pulse;
+mod save;
 mod settings;
 mod state;
 mod values;
@@ -24,7 +25,7 @@ use self::state::{Draft, Phase};
 pub(crate) use self::{
     decide::Ending,
     detached::Detached,
-    lazy::{Closing, Committed},
+    save::{Closing, Committed},
     settings::Settings,
     state::{CookieChange, CookieValue},
 };

@@ -1,17 +1,20 @@
 //! Requests that save, flush and reload in an unusual order, and stores that fail in the middle.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use axum::{Router, extract::State, routing::post};
 use http::StatusCode;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use tower_keep::{
-    Created, ErrorKind, Record, RecordId, Rotated, Session, SessionStore, StoreError,
-    StoreErrorKind, Timestamp, Updated, Version,
+    Created, ErrorKind, MemoryStore, Record, RecordId, Rotated, Session, SessionLayer,
+    SessionStore, StoreError, StoreErrorKind, Timestamp, Updated, Version,
     testing::{Fault, FaultyStore, Operation},
 };
 
@@ -78,6 +81,38 @@ async fn a_reload_that_began_before_the_answer_does_not_open_what_the_answer_clo
     store.release();
     request.await.unwrap().1.assert_ok();
     assert_eq!(told.await.unwrap(), ErrorKind::Committed);
+}
+
+/// As one that is kept in a stream that nobody reads.
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_nobody_polls_any_more_is_not_waited_for_longer_than_the_store() {
+    let store = WatchedStore::new(&Arc::new(MemoryStore::new()), 1);
+    let held = store.clone();
+    let kept = Arc::new(Mutex::new(None));
+    let keep = Arc::clone(&kept);
+    let stuck = async move |session: Session| {
+        session.insert("early", 1).unwrap();
+        held.hold(Operation::Load);
+        let mut reload = Box::pin(async move { session.reload().await });
+        tokio::select! {
+            biased;
+            _ = &mut reload => panic!("it was held up"),
+            () = yields(1) => {}
+        }
+        *keep.lock().unwrap() = Some(reload);
+    };
+    let stuck = Arc::new(stuck);
+    let route = post(async move |session: Session| stuck(session).await);
+    let app = router().route("/stuck", route);
+    let layer = SessionLayer::new(store.clone()).with_store_timeout(Duration::from_secs(3));
+    let mut browser = Browser::new(&app.layer(layer));
+    browser.post("/login/ada").await.assert_ok();
+    let began = Instant::now();
+    let answer = browser.post("/stuck").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(began.elapsed().as_secs(), 3);
+    store.release();
+    assert_eq!(browser.get("/dump").await.body, "{}");
 }
 
 #[tokio::test]

@@ -2,17 +2,22 @@
 
 use std::{
     fmt,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
 
 use axum::{
-    extract::Request,
+    extract::{Path, Request},
     middleware::{Next, from_fn},
     response::Response,
     routing::post,
 };
+use http::StatusCode;
 use tokio::{runtime::Builder, task::JoinSet};
 use tower_keep::{
     Error, LazySession, Session,
@@ -20,6 +25,47 @@ use tower_keep::{
 };
 
 use crate::support::{Browser, TestStore, WatchedStore, app, layer_over, router};
+
+/// Counts those that are still in memory.
+struct Kept(Arc<AtomicUsize>);
+
+impl Kept {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn an_update_that_holds_its_own_session_goes_with_the_request() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let handler = async move |Path((step, status)): Path<(u32, u16)>, session: Session| {
+        let (own, kept) = (session.clone(), Kept::new(&counted));
+        let update = move |n: Option<u32>| {
+            assert!(kept.0.load(SeqCst) > 0 && !own.contains_key("other"));
+            n.unwrap_or(0) + step
+        };
+        session.update("n", update).unwrap();
+        assert_eq!(counted.load(SeqCst), 1);
+        StatusCode::from_u16(status).unwrap()
+    };
+    let handler = Arc::new(handler);
+    let route = post(async move |path, session| handler(path, session).await);
+    let app = router().route("/{step}/{status}", route);
+    let mut browser = Browser::new(&app.layer(layer_over(TestStore::new())));
+    for path in ["/1/200", "/0/200", "/1/500", "/0/404"] {
+        browser.post(path).await;
+        assert_eq!(count.load(SeqCst), 0, "{path}");
+    }
+    assert_eq!(browser.get("/dump").await.body, r#"{"n":1}"#);
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn clones_that_change_a_session_in_parallel_lose_nothing_and_commit_once() {

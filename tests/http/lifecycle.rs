@@ -5,7 +5,7 @@ use axum::{
     extract::Path,
     routing::{get, post},
 };
-use tower_keep::{Error, LazySession, Session, SessionId, UserId, UserSessions};
+use tower_keep::{Error, ErrorKind, LazySession, Session, SessionId, UserId, UserSessions};
 
 use crate::support::{Browser, Gate, Site, app, post_meanwhile};
 
@@ -325,13 +325,24 @@ async fn a_flushed_session_looks_empty_to_the_handler_that_flushed_it() {
 /// Its cookie would take the place of the one that the login has set.
 #[tokio::test]
 async fn a_flush_and_an_insert_behind_a_rotation_create_nothing_and_set_no_cookie() {
-    for rotation in ["/login/ada", "/cycle"] {
+    for (rotation, saves) in [
+        ("/login/ada", false),
+        ("/login/ada", true),
+        ("/cycle", false),
+        ("/cycle", true),
+    ] {
         let site = Site::new();
         let gate = Gate::new();
         let held = gate.clone();
         let restart = move |session: Session| async move {
             held.pass().await;
             session.flush()?;
+            if saves {
+                session.save().await?;
+                let late = session.insert("flash", "bye").unwrap_err();
+                assert_eq!(late.kind(), ErrorKind::Gone);
+                return Ok(());
+            }
             session.insert("flash", "bye")
         };
         let mut browser = site.browser_with(Router::new().route("/restart", post(restart)));
