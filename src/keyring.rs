@@ -29,10 +29,11 @@ use crate::id::{RandomError, RandomSource, SystemRandom};
 /// # Changing the secret
 ///
 /// 1. Make a new one, and let it be the primary; the old one becomes a retired one.
-/// 2. What is opened with a retired secret is sealed with the primary one by the answer to that
-///    request. Where several nodes are updated one after the other, first add the new secret as a
+/// 2. What is opened with a retired secret is sealed with the primary one: a session in cookies by the answer to that
+///    request, a record at rest (`EncryptedStore`) when it is next changed. Where several nodes are updated one after the other, first add the new secret as a
 ///    *retired* one on all of them, so that each can open what another has sealed already.
-/// 3. After the absolute time-out of the layer nothing is left that the old secret has sealed: drop it.
+/// 3. After the absolute time-out of the layer nothing is left that the old secret has sealed: drop it. Revocations of
+///    sessions in cookies are kept for up to 401 days; where their store is encrypted too, keep it for that long.
 ///    A secret that has leaked is dropped at once; that ends the sessions that were not resealed.
 ///
 /// # Examples

@@ -36,11 +36,13 @@ use crate::{
 ///
 /// # Where it goes
 ///
-/// Outside of everything that uses the session. Inside of what may replace answers (a timeout, a
-/// panic catcher, compression): it must see the handler's own status to know whether to commit.
+/// Outside of everything that uses the session. Inside of what may replace answers (a timeout,
+/// compression): it must see the handler's own status to know whether to commit. A panic catcher goes inside of it: the
+/// answer that it makes of a panic still brings the client the id of a session that was saved before.
 ///
 /// Two layers around one handler: the inner one is found in the extensions, and the outer one costs
-/// nothing. Give them either the same cookie name, store and options, or different cookie names *and* different stores
+/// nothing, as long as nothing between the two uses its session. Give them either the same cookie name, store and
+/// options, or different cookie names *and* different stores
 /// (another prefix, table or folder): a store knows a session by its id alone, so that over one store the id in one
 /// cookie is valid in the other.
 ///

@@ -82,6 +82,9 @@ impl LazySession {
     /// A client without a session gets an empty one. It is stored, and a cookie set, only when
     /// something is put into it.
     ///
+    /// Load it before the answer if the answer depends on it: one that is first loaded by a stream, when the headers
+    /// have gone out, cannot tell caches that it varies by the cookie (`Vary`, RFC 9110, section 12.5.5).
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Store`] and [`ErrorKind::Timeout`] if the store fails or is silent (unless the

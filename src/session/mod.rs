@@ -363,8 +363,9 @@ impl Session {
     /// Commits the changes so far now, instead of after the handler.
     ///
     /// Before the answer: what was saved stays saved even if the handler fails afterwards, and a new
-    /// or changed id reaches the client with the answer, whatever its status. Later changes are
-    /// committed with the answer as always.
+    /// or changed id reaches the client with the answer, whatever its status. Without an answer it does not: where a
+    /// handler panics and nothing inside of the layer makes an answer of it, or a service fails with an error, a
+    /// session whose id was changed is lost to its client. Later changes are committed with the answer as always.
     ///
     /// After the answer, in a stream or a websocket: call [`reload`](Self::reload), change, then
     /// this; for another round, reload again.

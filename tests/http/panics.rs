@@ -92,3 +92,28 @@ async fn an_update_that_panics_when_it_is_replayed_is_a_500_and_the_other_write_
     }
     assert_eq!(store.count().await, 1);
 }
+
+#[tokio::test]
+async fn with_a_catcher_inside_of_the_layer_a_login_that_was_saved_reaches_its_client() {
+    let handler = async |session: Session| {
+        session.login("ada").unwrap();
+        session.save().await.unwrap();
+        session.insert("lost", 1).unwrap();
+        if session.user().is_some() {
+            panic!("a bug");
+        }
+    };
+    let store = TestStore::new();
+    let route = router().route("/login", post(handler));
+    let app = route.layer(from_fn(catch)).layer(layer_over(store.clone()));
+    let mut browser = Browser::new(&app);
+    browser.post("/put/cart/book").await.assert_ok();
+    let mut before = browser.clone();
+    let answer = browser.post("/login").await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(answer.the_cookie().contains(browser.id().unwrap()));
+    assert_eq!(browser.get("/whoami").await.body, "ada");
+    assert_eq!(browser.get("/dump").await.body, r#"{"cart":"book"}"#);
+    assert_eq!(before.get("/whoami").await.body, "-");
+    assert_eq!(store.count().await, 1);
+}
