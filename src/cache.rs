@@ -35,7 +35,8 @@ use crate::{
 /// it is let go of. If it is the same or newer, it stays. If there is none, none is put in.
 ///
 /// **K4 What is removed stays away.** After `remove` a `get` finds nothing until a fill with a later ticket. A cache
-/// on servers says where it cannot keep this: when one fails over to another that has not heard of the removal.
+/// on servers says where it cannot keep this: when one fails over to another that has not heard of the removal, or is
+/// started anew with what it had before.
 ///
 /// **K5 A touch moves the deadline alone**, of the copy of that version, and only later.
 ///

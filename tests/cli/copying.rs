@@ -5,7 +5,7 @@ use serde_json::json;
 use tower_keep::SessionStore;
 
 use super::{
-    patiently::patiently,
+    patience::patiently,
     place::Place,
     program::tower_keep,
     sessions::{many, three},

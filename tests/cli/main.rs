@@ -34,8 +34,9 @@ mod ending;
 mod health;
 mod million;
 mod mixed;
-#[path = "../support/patiently.rs"]
-mod patiently;
+#[path = "../support/patience.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod patience;
 mod place;
 mod program;
 mod reading;

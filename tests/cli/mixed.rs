@@ -5,7 +5,7 @@ use tokio::runtime::Builder;
 use tower_keep::{Record, SessionStore, Timestamp};
 
 use super::{
-    patiently::patiently,
+    patience::patiently,
     place::Place,
     program::tower_keep,
     sessions::{NEW_YEAR_2090, many, version},

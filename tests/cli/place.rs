@@ -5,10 +5,9 @@ use std::{
     path::Path,
     process,
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
 };
 
-use super::patiently::patiently;
+use super::patience::patiently;
 use tempfile::TempDir;
 use tower_keep::{
     Created, Record, RecordId, ScanSessions, SessionStore, StoredSession,
@@ -97,6 +96,3 @@ fn new_name() -> String {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("cli_{}_{number}", process::id())
 }
-
-/// More than anything here takes.
-pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,7 +7,7 @@ use tower_keep::SessionStore;
 use tower_keep_servers::{Kind, Server, SmallDisk};
 
 use super::{
-    patiently::patiently,
+    patience::patiently,
     place::{Place, temporary_folder},
     program::{Ran, command, tower_keep},
     sessions::{id, many, three},

@@ -10,7 +10,8 @@ use tokio::{
 use tower_keep_servers::{Kind, Server};
 
 use super::{
-    place::{PATIENCE, Place},
+    patience::PATIENCE,
+    place::Place,
     program::{Ran, command, tower_keep},
     sessions::many,
 };

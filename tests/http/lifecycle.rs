@@ -1,5 +1,7 @@
 //! A session from login to logout.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     extract::Path,
@@ -7,7 +9,9 @@ use axum::{
 };
 use tower_keep::{Error, ErrorKind, LazySession, Session, SessionId, UserId, UserSessions};
 
-use crate::support::{Browser, Gate, Site, app, post_meanwhile};
+use crate::support::{
+    Browser, Gate, Site, TestStore, WatchedStore, app, layer_over, post_meanwhile, router,
+};
 
 #[tokio::test]
 async fn a_login_changes_the_id_kills_the_old_one_and_keeps_the_data() {
@@ -370,4 +374,29 @@ async fn a_flush_and_an_insert_under_a_cookie_that_is_unknown_begin_a_new_sessio
         assert_eq!(browser.get("/dump").await.body, r#"{"new":"data"}"#);
         assert_eq!(site.memory.count().await, 1, "{path}");
     }
+}
+
+/// A store may still be taking back what it had prepared under the first one.
+#[tokio::test]
+async fn a_rotation_that_another_write_has_overtaken_is_made_under_another_id() {
+    let store = WatchedStore::new(&Arc::new(TestStore::new()), 1);
+    let gate = Gate::new();
+    let held = gate.clone();
+    let cycle = move |session: Session| async move {
+        session.cycle_id()?;
+        held.pass().await;
+        Ok::<_, Error>(())
+    };
+    let app = router().route("/slow", post(cycle));
+    let mut browser = Browser::new(&app.layer(layer_over(store.clone())));
+    browser.post("/put/cart/book").await.assert_ok();
+    let late = post_meanwhile(&browser, "/slow");
+    gate.arrived(1).await;
+    browser.post("/put/cart/full").await.assert_ok();
+    gate.open(1);
+    let (mut browser, answer) = late.await.unwrap();
+    answer.assert_ok().the_cookie();
+    assert_eq!(browser.get("/dump").await.body, r#"{"cart":"full"}"#);
+    assert_eq!(store.live().await.len(), 1);
+    assert_eq!(store.ids(), 3, "the first, the one in vain, the last");
 }

@@ -14,9 +14,10 @@ use tower_keep::{
 
 use crate::{
     model::model_tests,
-    redis_places::eventually,
     sql_places::{HOUR, new_id, next, now, record},
-    support::{TestStore, memcached_cache, postgres, redis, redis_cache, redis_sentinel},
+    support::{
+        TestStore, eventually, memcached_cache, postgres, redis, redis_cache, redis_sentinel,
+    },
 };
 
 fn in_a_file() -> TestStore {

@@ -13,8 +13,8 @@ use tower_keep::{
 use tower_keep_servers::{Kind, Server};
 
 use crate::{
-    redis_places::eventually,
     sql_places::{HOUR, new_id, now, record},
+    support::eventually,
 };
 
 #[tokio::test]

@@ -18,9 +18,8 @@ use tower_keep::{
 use tower_keep_servers::{Kind, Server};
 
 use crate::{
-    redis_places::eventually,
     sql_places::{HOUR, new_id, next, now, record},
-    support::{Gate, memcached_cache, redis_cache},
+    support::{Gate, PATIENCE, eventually, memcached_cache, redis_cache},
 };
 
 /// The same promise in front of each cache.
@@ -378,6 +377,3 @@ impl<C: RecordCache> RecordCache for Stopping<C> {
         self.cache.part_of(id)
     }
 }
-
-/// More than anything here takes on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(60);

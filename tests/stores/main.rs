@@ -58,7 +58,9 @@ mod redis_near;
 mod redis_near_faults;
 mod redis_places;
 mod redis_quiet;
+mod redis_rights;
 mod redis_rotation;
+mod redis_scan;
 mod sql_clocks;
 mod sql_damage;
 #[cfg(unix)]

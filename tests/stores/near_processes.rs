@@ -25,9 +25,8 @@ use tower_keep_servers::{Kind, Server};
 
 use crate::{
     postgres_near::{OF_THE_POOL, marked},
-    redis_places::eventually,
     sql_places::{HOUR, new_id, next, now, record},
-    support::PATIENCE,
+    support::{PATIENCE, eventually},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

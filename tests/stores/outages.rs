@@ -9,10 +9,7 @@ use tower_keep::{
 };
 use tower_keep_servers::{Kind, Server};
 
-use crate::{
-    redis_places::eventually,
-    support::{Answer, Browser, PATIENCE, app, new_table, postgres_at},
-};
+use crate::support::{Answer, Browser, PATIENCE, app, eventually, new_table, postgres_at};
 
 /// What they have acknowledged, they have written.
 const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];

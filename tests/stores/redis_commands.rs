@@ -17,9 +17,9 @@ use tower_keep::{
 use tower_keep_servers::{Direction, FaultProxy, Server};
 
 use crate::{
-    redis_places::{PATIENCE, Place, Which, connect, eventually, on_each_topology, order, patient},
+    redis_places::{Place, Which, connect, on_each_topology, order, patient},
     sql_places::{HOUR, new_id, next, now, record},
-    support::{Browser, app, layer_over},
+    support::{Browser, PATIENCE, app, eventually, layer_over},
 };
 
 on_each_topology!(

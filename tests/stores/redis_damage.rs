@@ -9,7 +9,7 @@ use tower_keep::{
 use crate::{
     redis_places::{Place, Which, id_of, on_each_topology, order},
     sql_places::{HOUR, new_id, next, now, record},
-    support::{Browser, app, layer_over},
+    support::{Browser, app, eventually, layer_over},
 };
 
 on_each_topology!(
@@ -20,6 +20,8 @@ on_each_topology!(
     damaged_values_are_left_out_of_lists_that_go_on_behind_them,
     a_key_of_another_type_is_left_out_of_lists,
     a_damaged_session_is_ended_like_any_other,
+    a_session_whose_key_is_of_another_type_is_ended_like_any_other,
+    what_was_moved_from_a_damaged_key_is_in_nobodys_way,
     a_damaged_record_is_anonymous_and_not_overwritten,
     a_record_of_a_newer_format_is_refused_and_not_overwritten,
     foreign_entries_in_the_index_of_a_user_are_left_out,
@@ -268,6 +270,50 @@ async fn a_damaged_session_is_ended_like_any_other(which: Which) {
     }
 }
 
+async fn a_session_whose_key_is_of_another_type_is_ended_like_any_other(which: Which) {
+    let place = Place::new(which).await;
+    let store = place.store();
+    let ours = ours();
+    let user = ours.user.clone().unwrap();
+    let id = create(&store, &ours).await;
+    make_list(&place, &place.session_key(&id)).await;
+    assert!(store.delete(&id).await.unwrap());
+    assert_eq!(store.load(&id).await.unwrap(), None);
+
+    // More than are ended at once.
+    let mut ids = Vec::new();
+    for _ in 0..100 {
+        ids.push(create(&store, &ours).await);
+    }
+    for id in ids.iter().step_by(10) {
+        make_list(&place, &place.session_key(id)).await;
+    }
+    store.delete_all_of(&user, None).await.unwrap();
+    for id in &ids {
+        assert_eq!(store.load(id).await.unwrap(), None);
+    }
+    assert_eq!(ids_by_user(&store, &user).await, []);
+}
+
+/// A rotation stands still, and the key that it came from is damaged: nobody can tell whether it was done.
+async fn what_was_moved_from_a_damaged_key_is_in_nobodys_way(which: Which) {
+    let place = Place::new(which).await;
+    let store = place.store();
+    let ours = ours();
+    let user = ours.user.clone().unwrap();
+    let (from, to) = (new_id(), create(&store, &ours).await);
+    let pending = [b"\0p", &from.as_bytes()[..], &ours.to_bytes()].concat();
+    place.set(&place.session_key(&to), &pending).await;
+    place.set(&place.session_key(&from), b"\0m short").await;
+    let whole = [create(&store, &ours).await];
+    let error = store.load(&to).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error:?}");
+    assert_eq!(ids_by_user(&store, &user).await, whole);
+    assert_eq!(ids_by_scan(&store).await, whole);
+    assert_eq!(store.delete_all_of(&user, None).await.unwrap(), whole);
+    assert_eq!(store.load(&to).await.unwrap(), None);
+}
+
 async fn a_damaged_record_is_anonymous_and_not_overwritten(which: Which) {
     let place = Place::new(which).await;
     let mut browser = Browser::new(&app(layer_over(place.store())));
@@ -404,7 +450,7 @@ async fn an_index_is_cleared_of_what_ended_when_it_grows() {
     }
     let index = place.user_key(ours.user.as_ref().unwrap());
     let server = &place.primaries()[0];
-    crate::redis_places::eventually("a short index", || async {
+    eventually("a short index", || async {
         let entries = order(server, &["ZCARD", &index]).await;
         (entries.parse::<u32>().unwrap() < 130).then_some(())
     })

@@ -9,7 +9,7 @@ use tower_keep::{
 use crate::{
     redis_places::{Place, Which, id_of, on_each_topology},
     sql_places::{HOUR, new_id, next, now, record},
-    support::{Browser, app, layer_over},
+    support::{Browser, app, eventually, layer_over},
 };
 
 on_each_topology!(
@@ -217,7 +217,7 @@ async fn what_ended_is_remembered_for_a_minute_at_most(which: Which) {
     let rotated = store.rotate(&old, &new, &second, first.version).await;
     assert_eq!(rotated.unwrap(), Rotated::Done);
     let (old, new_key) = (place.session_key(&old), place.session_key(&new));
-    crate::redis_places::eventually("short note", || async {
+    eventually("short note", || async {
         (place.pttl(&old).await <= 60_000).then_some(())
     })
     .await;

@@ -6,8 +6,9 @@ use tower_keep::{
 use tower_keep_servers::{Direction, FaultProxy, Kind, Server};
 
 use crate::{
-    redis_places::{Place, Which, eventually, on_each_topology, order, patient},
+    redis_places::{Place, Which, on_each_topology, order, patient},
     sql_places::{HOUR, new_id, next, now, record},
+    support::eventually,
 };
 
 on_each_topology!(

@@ -20,8 +20,9 @@ use tower_keep::{
 use tower_keep_servers::{Cluster, Kind, Server};
 
 use crate::{
-    redis_places::{PATIENCE, Place, Which, connect, eventually, order, patient, session_key},
+    redis_places::{Place, Which, connect, order, patient, session_key},
     sql_places::{HOUR, new_id, next, now, record},
+    support::{PATIENCE, eventually},
 };
 
 /// Runs each promise, an `async fn(String)` that is given an address, on one server and under Sentinels.

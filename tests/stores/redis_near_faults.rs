@@ -17,8 +17,9 @@ use tower_keep_servers::{Direction, FaultProxy, Kind, Sentinels, Server};
 
 use crate::{
     redis_near::{bring, copy, create, read, settle, until_gone},
-    redis_places::{PATIENCE, eventually, order, patient},
+    redis_places::{order, patient},
     sql_places::{new_id, next},
+    support::{PATIENCE, eventually},
 };
 
 /// What the documentation promises, to the letter: no cushion for a busy machine.

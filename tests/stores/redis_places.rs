@@ -1,16 +1,13 @@
 //! Places in Redis of the tests' own, and raw access to what lies in them.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::{Duration, Instant},
-};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use data_encoding::BASE64URL_NOPAD;
 use redis::{AsyncConnectionConfig, Value, aio::MultiplexedConnection, cluster::ClusterClient};
 use tower_keep::{Clock, RecordId, RedisStore, SessionId, UserId};
 use tower_keep_servers::{Cluster, Kind, Server};
 
-use crate::support::Browser;
+use crate::support::{Browser, PATIENCE};
 
 /// Runs each promise, an `async fn(Which)`, on one server and in a cluster.
 macro_rules! on_each_topology {
@@ -224,21 +221,3 @@ pub fn id_of(browser: &Browser) -> RecordId {
     let id = SessionId::parse(browser.id().unwrap().as_bytes());
     id.unwrap().record_id()
 }
-
-/// Asks again and again until there is an answer.
-pub async fn eventually<T, F>(what: &str, ask: impl Fn() -> F) -> T
-where
-    F: Future<Output = Option<T>>,
-{
-    let started = Instant::now();
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(started.elapsed() < PATIENCE, "no {what} after {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
-/// More than anything here takes on the slowest machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);

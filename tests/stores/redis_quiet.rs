@@ -9,8 +9,9 @@ use tower_keep::{
 use tower_keep_servers::{Cluster, Kind, Sentinels, Server};
 
 use crate::{
-    redis_places::{PATIENCE, order, patient, session_key},
+    redis_places::{order, patient, session_key},
     sql_places::{HOUR, new_id, next, now, record},
+    support::PATIENCE,
 };
 
 const PASSWORD: &str = "hunter2";

@@ -4,7 +4,7 @@ use std::{env, sync::LazyLock, time::Duration};
 
 use tower_keep::{CookieStore, Keyring, SessionLayer, SessionStore};
 
-use super::test_store::CHOICE;
+use super::{patience::PATIENCE, test_store::CHOICE};
 
 /// A layer over a store; or, where `TOWER_KEEP_TEST_STORE` says so, one with sessions in cookies, which keeps
 /// in that store what was ended. It waits for the store as long as that takes.
@@ -51,6 +51,3 @@ pub fn patient<S>(store: S, give_time: impl FnOnce(S, Duration) -> S) -> S {
 fn is_strict() -> bool {
     env::var("TOWER_KEEP_TEST_DEADLINES").is_ok_and(|deadlines| deadlines == "default")
 }
-
-/// More than a store that is well ever takes.
-pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -18,7 +18,7 @@ mod folder;
 mod gate;
 mod layer;
 mod listed;
-mod patiently;
+mod patience;
 mod site;
 mod test_store;
 mod watched;
@@ -32,8 +32,8 @@ pub use self::{
     browser::{Answer, Browser, Transport},
     effort::{all_is_tried, one_in, one_in_elsewhere, some_of},
     gate::{Gate, post_meanwhile},
-    layer::{PATIENCE, cookies, layer_in_time, layer_over},
-    patiently::patiently,
+    layer::{cookies, layer_in_time, layer_over},
+    patience::{PATIENCE, eventually, patiently},
     site::Site,
     test_store::{
         TestStore, memcached, memcached_cache, memcached_url, mysql, new_table, postgres,

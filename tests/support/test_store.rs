@@ -29,11 +29,7 @@ use tower_keep::{
 };
 use tower_keep_servers::{Cluster, Kind, Sentinels, Server};
 
-use super::{
-    layer::{PATIENCE, patient},
-    listed::Listed,
-    temporary_folder,
-};
+use super::{layer::patient, listed::Listed, patience::PATIENCE, temporary_folder};
 
 /// An empty store of the kind that `TOWER_KEEP_TEST_STORE` names: `memory` if nothing is said.
 ///

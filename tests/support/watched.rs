@@ -56,6 +56,11 @@ impl<S: SessionStore> WatchedStore<S> {
         live
     }
 
+    /// How many ids it was told to store something under.
+    pub fn ids(&self) -> usize {
+        self.0.ids.lock().unwrap().len()
+    }
+
     /// From now on calls of this operation wait at the door.
     pub fn hold(&self, operation: Operation) {
         self.0.held.send_replace(Some(operation));

@@ -14,6 +14,7 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::breaker::Breakers;
 use crate::{id::RecordId, record::Record, user::UserId};
 
 /// The removals that are owed to a cache. Until one is paid, this process does not ask the cache for that id.
@@ -29,8 +30,8 @@ struct Book {
     ids: HashMap<RecordId, Debt>,
     /// Any session of theirs may have been ended. Until then their copies are gone by themselves.
     users: HashMap<UserId, Instant>,
-    /// Too many to remember: then it is all ids, until their copies are gone by themselves.
-    all_until: Option<Instant>,
+    /// Too many to remember: then it is all ids of that part of the cache, until their copies are gone by themselves.
+    all_until: [Option<Instant>; Breakers::COUNT],
     count: u64,
     /// Somebody is about to pay them.
     is_payer_there: bool,
@@ -50,23 +51,25 @@ pub(super) struct Debt {
 }
 
 impl Debts {
-    pub(super) fn has(&self, id: &RecordId) -> bool {
+    /// Whether the cache may not be asked for that id, which is in that part of it.
+    pub(super) fn has(&self, id: &RecordId, part: impl FnOnce() -> usize) -> bool {
         if !self.any.load(Acquire) {
             return false;
         }
         let book = self.book();
-        book.all_until.is_some() || book.ids.contains_key(id)
+        book.ids.contains_key(id) || book.all_until[part() % Breakers::COUNT].is_some()
     }
 
     /// From when this returns, the cache is not asked for that id. The write may still be on its way for `delay`, and
     /// copies live for `time_to_live` at most.
-    pub(super) fn add(&self, id: &RecordId, delay: Duration, time_to_live: Duration) {
+    pub(super) fn add(&self, id: &RecordId, part: usize, delay: Duration, time_to_live: Duration) {
         let mut book = self.book();
         let due = Instant::now();
         let settles = due + delay;
         let lapses = settles + time_to_live.min(LIFE_MAX);
         if book.ids.len() >= DEBTS_MAX && !book.ids.contains_key(id) {
-            book.all_until = book.all_until.max(Some(lapses));
+            let all_until = &mut book.all_until[part % Breakers::COUNT];
+            *all_until = (*all_until).max(Some(lapses));
         } else {
             book.count += 1;
             let before = book.ids.get(id);
@@ -96,7 +99,9 @@ impl Debts {
         let mut book = self.book();
         let lapses = Instant::now() + delay + time_to_live.min(LIFE_MAX);
         if book.users.len() >= DEBTS_MAX && !book.users.contains_key(user) {
-            book.all_until = book.all_until.max(Some(lapses));
+            for all_until in &mut book.all_until {
+                *all_until = (*all_until).max(Some(lapses));
+            }
         } else {
             book.users.insert(user.clone(), lapses);
         }
@@ -119,7 +124,9 @@ impl Debts {
         let mut book = self.book();
         book.ids.retain(|_, debt| debt.lapses > now);
         book.users.retain(|_, lapses| *lapses > now);
-        book.all_until.take_if(|until| *until <= now);
+        for all_until in &mut book.all_until {
+            all_until.take_if(|until| *until <= now);
+        }
         let due = book.ids.iter().filter(|(_, debt)| debt.due <= now);
         due.map(|(id, debt)| (*id, *debt)).collect()
     }
@@ -162,12 +169,12 @@ impl Debts {
 
 impl Book {
     fn is_empty(&self) -> bool {
-        self.ids.is_empty() && self.users.is_empty() && self.all_until.is_none()
+        self.ids.is_empty() && self.users.is_empty() && self.all_until.iter().all(Option::is_none)
     }
 }
 
-/// What is remembered of writes while a cache is away, some 100 bytes each. With more, the cache is not asked
-/// at all until everything in it is newer.
+/// What is remembered of writes while a cache is away, some 100 bytes each. With more, the part of the
+/// cache that they are in is not asked at all until everything in it is newer.
 const DEBTS_MAX: usize = 100_000;
 
 /// A year. An `Instant` has an end.
@@ -193,26 +200,26 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_debt_that_was_renewed_while_it_was_paid_stands() {
         let debts = Debts::default();
-        debts.add(&id(1), Duration::ZERO, MINUTE);
+        debts.add(&id(1), 0, Duration::ZERO, MINUTE);
         let [(first, debt)] = debts.due()[..] else {
             panic!("one is due");
         };
-        debts.add(&id(1), Duration::ZERO, MINUTE);
+        debts.add(&id(1), 0, Duration::ZERO, MINUTE);
         debts.paid(&first, debt, Instant::now());
-        assert!(debts.has(&id(1)));
+        assert!(debts.has(&id(1), || 0));
         let [(second, debt)] = debts.due()[..] else {
             panic!("one is due");
         };
         debts.paid(&second, debt, Instant::now());
-        assert!(!debts.has(&id(1)));
+        assert!(!debts.has(&id(1), || 0));
         assert!(debts.is_settled());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_debt_is_paid_at_once_and_again_after_its_delay() {
         let debts = Debts::default();
-        debts.add(&id(1), MINUTE, MINUTE);
-        debts.add(&id(1), Duration::ZERO, Duration::ZERO);
+        debts.add(&id(1), 0, MINUTE, MINUTE);
+        debts.add(&id(1), 0, Duration::ZERO, Duration::ZERO);
         let begun = Instant::now();
         let [(first, debt)] = debts.due()[..] else {
             panic!("one is due");
@@ -220,13 +227,13 @@ mod tests {
         tokio::time::advance(MINUTE / 2).await;
         debts.paid(&first, debt, begun);
         assert!(debts.due().is_empty());
-        assert!(debts.has(&id(1)));
+        assert!(debts.has(&id(1), || 0));
         tokio::time::advance(MINUTE / 2).await;
         let [(second, debt)] = debts.due()[..] else {
             panic!("one is due");
         };
         debts.paid(&second, debt, begun);
-        assert!(debts.has(&id(1)), "it was begun too early");
+        assert!(debts.has(&id(1), || 0), "it was begun too early");
         let [(third, debt)] = debts.due()[..] else {
             panic!("one is due");
         };
@@ -237,22 +244,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_debt_lapses_with_the_copy() {
         let debts = Debts::default();
-        debts.add(&id(1), MINUTE, MINUTE);
-        debts.add(&id(1), Duration::ZERO, Duration::ZERO);
+        debts.add(&id(1), 0, MINUTE, MINUTE);
+        debts.add(&id(1), 0, Duration::ZERO, Duration::ZERO);
         tokio::time::advance(2 * MINUTE).await;
         assert!(debts.due().is_empty());
         assert!(debts.is_settled());
-        assert!(!debts.has(&id(1)));
+        assert!(!debts.has(&id(1), || 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn with_more_debts_than_are_remembered_no_copy_is_trusted_until_all_have_lapsed() {
         let debts = Debts::default();
         for number in 0..=DEBTS_MAX {
-            assert!(!debts.has(&id(usize::MAX)));
-            debts.add(&id(number), Duration::ZERO, MINUTE);
+            assert!(!debts.has(&id(usize::MAX), || 0));
+            debts.add(&id(number), 0, Duration::ZERO, MINUTE);
         }
-        assert!(debts.has(&id(usize::MAX)));
+        assert!(debts.has(&id(usize::MAX), || 0));
+        assert!(!debts.has(&id(usize::MAX), || 1), "another part");
+        assert!(debts.has(&id(0), || 1), "not by its part alone");
         assert_eq!(debts.due().len(), DEBTS_MAX);
         for (id, debt) in debts.due() {
             debts.paid(&id, debt, Instant::now());
@@ -261,7 +270,7 @@ mod tests {
         tokio::time::advance(MINUTE).await;
         assert!(debts.due().is_empty());
         assert!(debts.is_settled());
-        assert!(!debts.has(&id(usize::MAX)));
+        assert!(!debts.has(&id(usize::MAX), || 0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -282,7 +291,7 @@ mod tests {
         debts.add_user(&UserId::new("eve").unwrap(), MINUTE, MINUTE);
         assert!(debts.include(&of("eve")));
         assert!(!debts.include(&of("adam")));
-        assert!(!debts.has(&id(1)));
+        assert!(!debts.has(&id(1), || 0));
         tokio::time::advance(2 * MINUTE).await;
         assert!(debts.due().is_empty());
         assert!(!debts.include(&of("eve")));
@@ -292,9 +301,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn copies_that_live_for_ever_are_owed_for_a_year() {
         let debts = Debts::default();
-        debts.add(&id(1), MINUTE, Duration::MAX);
+        debts.add(&id(1), 0, MINUTE, Duration::MAX);
         debts.add_user(&UserId::new("eve").unwrap(), MINUTE, Duration::MAX);
-        assert!(debts.has(&id(1)));
+        assert!(debts.has(&id(1), || 0));
         tokio::time::advance(LIFE_MAX + MINUTE).await;
         assert!(debts.due().is_empty());
         assert!(debts.is_settled());
@@ -304,7 +313,7 @@ mod tests {
     async fn one_pays_at_a_time() {
         let debts = Debts::default();
         assert!(!debts.needs_payer());
-        debts.add(&id(1), Duration::ZERO, MINUTE);
+        debts.add(&id(1), 0, Duration::ZERO, MINUTE);
         assert!(debts.needs_payer());
         assert!(!debts.needs_payer());
         debts.payer_is_gone();

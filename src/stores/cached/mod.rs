@@ -39,7 +39,8 @@ use tokio::time::sleep;
 /// # What is promised
 ///
 /// - *On this process*: what was written, rotated or ended before a request began is what the request reads,
-///   whatever has failed meanwhile.
+///   whatever has failed meanwhile; as long as a shared cache does not go back in time, which a Redis does that crashes and
+///   comes back with a snapshot, or fails over to a replica that was behind ([`RecordCache`], K4).
 /// - *On every process that shares the cache*: the same, while the cache can be reached by the writer. A
 ///   reader who has fetched a record before a logout cannot bring it back: see [`RecordCache`].
 /// - *Where each process has a cache of its own*: within the bound that the constructor of the cache names.
@@ -49,12 +50,13 @@ use tokio::time::sleep;
 ///   meanwhile is removed from the cache in the background, at once if it can be reached, and else tried again five
 ///   times a second; until it is, this process does not read it from there. Another process that can still reach the
 ///   cache may read what was there before, until then, or for the [time to live](RecordCache::time_to_live) of
-///   the cache at the most. 100,000 such removals are remembered; with more, this process does not read from the
-///   cache until all that is in it is newer.
+///   the cache at the most. 100,000 such removals are remembered; with more, this process does not read from
+///   that part of the cache until all that is in it is newer.
 /// - *A store that fails* is a failure of each write, and of reads that the cache does not have. A copy is
 ///   served without the store.
 /// - *A write whose outcome is not known*, as its caller has gone or the store was lost, may have been done.
-///   This process reads the record from the store for ten seconds then, and removes the copy after that. Of a user
+///   This process reads the record from the store for ten seconds then, and removes the copy after that. A database that
+///   lets a statement wait for longer (`statement_timeout` of PostgreSQL) may do it behind that. Of a user
 ///   whose sessions were all to be ended it trusts no copy for the time to live of the cache.
 ///
 /// # What it costs
@@ -107,7 +109,8 @@ impl<C: RecordCache, S> CachedStore<C, S> {
         }
     }
 
-    /// Waits for a call of the cache no longer than this.
+    /// Waits for a call of the cache no longer than this. Without it:
+    /// [`CACHE_TIMEOUT_DEFAULT`](Self::CACHE_TIMEOUT_DEFAULT). A shared cache has a limit of its own besides.
     ///
     /// # Panics
     ///
@@ -150,7 +153,7 @@ impl<C: RecordCache, S> CachedStore<C, S> {
 impl<C: RecordCache, S: SessionStore> CachedStore<C, S> {
     /// What the cache has, if it is to be trusted and answers.
     async fn look(&self, id: &RecordId) -> Option<Cached<C::Ticket>> {
-        if self.shared.debts.has(id) {
+        if self.shared.debts.has(id, || self.shared.cache.part_of(id)) {
             self.pay_debts();
             return None;
         }
@@ -183,7 +186,8 @@ impl<C: RecordCache, S: SessionStore> CachedStore<C, S> {
 
     fn owe(&self, id: &RecordId, delay: Duration) {
         let time_to_live = self.shared.cache.time_to_live();
-        self.shared.debts.add(id, delay, time_to_live);
+        let part = self.shared.cache.part_of(id);
+        self.shared.debts.add(id, part, delay, time_to_live);
         self.pay_debts();
     }
 
@@ -458,5 +462,5 @@ impl<C: fmt::Debug, S: fmt::Debug> fmt::Debug for CachedStore<C, S> {
 }
 
 /// How long a write whose outcome is not known may still be on its way to the store: longer than the timeouts
-/// of stores and their clients.
+/// of stores and their clients. A database may take longer, if a statement waits for a lock and nothing limits it.
 const DOUBT_TIME: Duration = Duration::from_secs(10);

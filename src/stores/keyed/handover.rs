@@ -5,7 +5,16 @@
 //! Who meets a pending record before that looks at the old key: if the session has left there for here, it is alive. So
 //! whatever crashes, one of the two ids is alive, and never both.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release},
+        },
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::{sync::oneshot, time::timeout};
@@ -87,7 +96,7 @@ pub(in crate::stores) enum Retired {
 }
 
 /// Moves a session to another key, in a task that goes on if the caller is dropped. `None` if it took longer
-/// than that.
+/// than that, as far as is known without having happened.
 pub(in crate::stores) async fn rotate_apart<K: Keys + Clone + Send + 'static>(
     keys: &K,
     old: &RecordId,
@@ -98,6 +107,8 @@ pub(in crate::stores) async fn rotate_apart<K: Keys + Clone + Send + 'static>(
 ) -> Option<Result<Rotated, StoreError>> {
     let (answer, answered) = oneshot::channel();
     let (keys, old, new, record) = (keys.clone(), *old, *new, record.clone());
+    let has_moved = Arc::new(AtomicBool::new(false));
+    let moved = Arc::clone(&has_moved);
     tokio::spawn(async move {
         let placed = place(&keys, &old, &new, &record).await;
         // The caller was told that it failed: it must not happen after that. What is pending is no session.
@@ -110,14 +121,20 @@ pub(in crate::stores) async fn rotate_apart<K: Keys + Clone + Send + 'static>(
             Err(error) => Err(error),
         };
         let is_done = matches!(rotated, Ok(Rotated::Done));
+        moved.store(is_done, Release);
+        // Whoever loads it does the same, if this fails; and needs the note for it.
+        let is_plain = is_done && keys.confirm(&new, record.version).await.is_ok();
         // The caller may have gone.
         let _ = answer.send(rotated);
-        if is_done {
+        if is_plain {
             // At worst the note stays for as long as the session.
             let _ = keys.forget_soon(&old, &new, &record).await;
         }
     });
-    timeout(limit, answered).await.ok()?.ok()
+    match timeout(limit, answered).await {
+        Ok(rotated) => rotated.ok(),
+        Err(_) => has_moved.load(Acquire).then_some(Ok(Rotated::Done)),
+    }
 }
 
 /// Makes the new key ready, or says why not.
@@ -151,7 +168,7 @@ async fn move_over(
 ) -> Result<Rotated, StoreError> {
     loop {
         let retired = match keys.retire(old, new, record, expected).await? {
-            Retired::Done => break,
+            Retired::Done => return Ok(Rotated::Done),
             Retired::Gone => Rotated::Gone,
             Retired::Present(kept) => match settled(keys, old, Some(kept)).await? {
                 // It has just become what it was expected to be.
@@ -163,8 +180,6 @@ async fn move_over(
         keys.take_back(new, record.version).await?;
         return Ok(retired);
     }
-    keys.confirm(new, record.version).await?;
-    Ok(Rotated::Done)
 }
 
 /// The record, if what is under the key is a live session; a pending one is first settled.

@@ -44,6 +44,9 @@ use crate::{
 /// clocks differ serve it for longer by that difference; the server itself, by no clock of theirs, lets go of it after
 /// its time since the last write.
 ///
+/// A server counts its compare-and-set numbers anew when it is started. A copy that was on its way just then may in theory
+/// meet the number that it expects, though what has it is another ticket.
+///
 /// # Keys
 ///
 /// `tower-keep:cache:ID` is a copy, or a ticket to bring one, which lives for five seconds.
@@ -107,7 +110,8 @@ impl MemcachedCache {
     }
 
     /// How long an operation may take, with all its commands and whatever has to be connected. Without it:
-    /// [`TIMEOUT_DEFAULT`](Self::TIMEOUT_DEFAULT).
+    /// [`TIMEOUT_DEFAULT`](Self::TIMEOUT_DEFAULT). A [`CachedStore`](crate::CachedStore) has a limit of its own for each
+    /// operation, [`with_cache_timeout`](crate::CachedStore::with_cache_timeout).
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         let nodes = self.nodes.with_timeout(timeout);

@@ -56,6 +56,9 @@ use crate::{
 /// *A full memory ends sessions.* With `-M` it refuses a write instead, but what was there before
 /// goes: do not use it.
 ///
+/// *A record that is larger than an item may be* (`-I`, 1 MiB by default) is refused:
+/// [`StoreErrorKind::TooLarge`](crate::StoreErrorKind::TooLarge).
+///
 /// It cannot list: not the sessions of a user, nor all there are. So this store is no
 /// [`UserSessions`](crate::UserSessions) and no [`ScanSessions`](crate::ScanSessions), and an application
 /// that ends all sessions of a user does not compile with it.
@@ -64,9 +67,18 @@ use crate::{
 ///
 /// Each session is in one node, chosen by its id and by how the nodes are named in the
 /// address (rendezvous hashing). All processes must name them in the same way; the order does not
-/// matter. Taking a node out or adding one moves the sessions of that node alone. A node that is down
-/// takes its sessions with it: requests that need them are answered with an error, others do
+/// matter. A node that is down takes its sessions with it: requests that need them are answered with an error, others do
 /// not notice; once it is back, empty, their users are logged out.
+///
+/// *Change the nodes together with the [prefix](Self::with_prefix)*, and on all processes at once; everybody logs in once more
+/// then. Under the same prefix only the sessions of a node that is taken out or added are looked for elsewhere, but they
+/// are not moved: their users are strangers, and one who has logged out meanwhile is logged in again where the old
+/// node is asked. The same holds for a name that leads to another host while the old one lives.
+///
+/// # What the servers have to offer
+///
+/// The meta protocol and its compare-and-set, which `-C` switches off, and `stats settings`. There is neither TLS nor a
+/// password (SASL), nor a Unix socket: keep them in a network of their own.
 ///
 /// # Expired sessions
 ///
@@ -117,6 +129,7 @@ impl MemcachedStore {
     /// If memcached takes no such keys: with white space or control characters, or with more than
     /// 190 bytes.
     #[must_use]
+    #[track_caller]
     pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         let is_plain = |byte: u8| byte > b' ' && byte != 0x7F;
@@ -129,7 +142,7 @@ impl MemcachedStore {
 
     /// How long an operation may take, with all its commands and whatever has to be connected. Without it:
     /// 1.8 seconds, a little less than the layer gives it by default. The layer's own limit applies as well. One that meets a
-    /// rotation that was interrupted may take up to three times as long.
+    /// rotation that was interrupted may take several times as long. More than 365 days are 365 days; zero fails each operation.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(TIMEOUT_MAX);

@@ -28,6 +28,7 @@ pub(super) struct Node {
 struct Link {
     client: AsyncMetaClient,
     item_size_max: usize,
+    since: Instant,
     /// Tells it from another.
     mark: Arc<()>,
 }
@@ -84,7 +85,7 @@ impl Node {
         for attempt in 1.. {
             let link = self.link(deadline).await?;
             let get = link.client.get(key).meta(Meta::NONE.cas()).send();
-            match in_time(deadline, get).await {
+            match self.answer(&link, get, deadline).await {
                 Ok(Ok(found)) => match (found.status, found.value, found.item.cas) {
                     (GetStatus::Miss, _, _) => return Ok(None),
                     (GetStatus::Hit, Some(value), Some(cas)) => {
@@ -125,7 +126,7 @@ impl Node {
             If::Absent => set.add(),
             If::Cas(cas) => set.compare_cas(cas),
         };
-        match in_time(deadline, link.client.run(set)).await? {
+        match self.answer(&link, link.client.run(set), deadline).await? {
             Ok(done) if done.status == MutationStatus::Applied => Ok(Stored::Done),
             Ok(_) => Ok(Stored::Refused),
             Err(error) if is_passing(&error) => Ok(Stored::Unknown),
@@ -145,7 +146,10 @@ impl Node {
         let mut pause = PAUSE_MIN;
         for attempt in 1.. {
             let link = self.link(deadline).await?;
-            match in_time(deadline, link.client.delete(key).send()).await? {
+            match self
+                .answer(&link, link.client.delete(key).send(), deadline)
+                .await?
+            {
                 Ok(_) => return Ok(()),
                 Err(error) if is_passing(&error) && attempt < ATTEMPTS_MAX => {}
                 Err(error) => {
@@ -168,11 +172,26 @@ impl Node {
     ) -> Result<bool, StoreError> {
         let link = self.link(deadline).await?;
         let remove = link.client.delete(key).compare_cas(cas).send();
-        match in_time(deadline, remove).await? {
+        match self.answer(&link, remove, deadline).await? {
             Ok(done) => Ok(done.status != MutationStatus::CasMismatch),
             Err(error) if is_passing(&error) => Ok(false),
             Err(error) => Err(store_error(error)),
         }
+    }
+
+    /// What the server answers in time.
+    async fn answer<T>(
+        &self,
+        link: &Link,
+        asked: impl Future<Output = T>,
+        deadline: Instant,
+    ) -> Result<T, StoreError> {
+        let answer = in_time(deadline, asked).await;
+        // The host may have gone without a word, and another one have its name.
+        if answer.is_err() && link.since.elapsed() >= SILENCE {
+            self.lost(link);
+        }
+        answer
     }
 
     async fn link(&self, deadline: Instant) -> Result<Link, StoreError> {
@@ -192,6 +211,7 @@ impl Node {
             let new = Link {
                 client,
                 item_size_max,
+                since: Instant::now(),
                 mark: Arc::default(),
             };
             *link = Some(new.clone());
@@ -244,6 +264,10 @@ async fn in_time<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<
 /// How many connections there are to one server; who needs one more waits. memcached takes 1024 of all
 /// its clients together by default.
 const CONNECTIONS_MAX: usize = 64;
+
+/// How old a link is at least that is given up because the server is silent: of many callers who find that at once, one
+/// has to make another.
+const SILENCE: Duration = Duration::from_millis(500);
 
 /// How often a read is sent whose connection breaks.
 const ATTEMPTS_MAX: u32 = 3;

@@ -32,7 +32,8 @@ use crate::{
 /// other comes. Both stores have to be there: if one fails, what needs it is an error.
 ///
 /// A cache belongs around this store, as `CachedStore::new(cache, MigratingStore::new(new, old))`, not around one of the two: what
-/// is on its way is told by what both stores hold now. Instances do not nest.
+/// is on its way is told by what both stores hold now. A near cache has to be that of the *new* store: nobody tells the one of
+/// the old store what is written to the new one. Instances do not nest.
 ///
 /// # How a session is moved
 ///

@@ -65,7 +65,7 @@ impl MemoryCache {
     /// How many bytes a cache takes if nothing else is said: 64 MiB.
     pub const BYTES_MAX_DEFAULT: usize = 64 * 1024 * 1024;
 
-    /// How long a copy is kept if nothing else is said: 5 minutes.
+    /// How long a copy is kept at most, but for a cache with a [limit of its own](Self::stale_up_to): 5 minutes.
     pub const TIME_TO_LIVE_DEFAULT: Duration = Duration::from_secs(5 * 60);
 
     /// A cache that serves no copy later than so long after it was asked for from the store.

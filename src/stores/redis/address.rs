@@ -21,6 +21,15 @@ impl Address {
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
         match scheme.replace("valkey", "redis").as_str() {
             "redis" | "rediss" | "unix" | "redis+unix" => {
+                // The driver would pass over it, where `stores::open` takes it for the prefix.
+                if url
+                    .split_once('#')
+                    .is_some_and(|(_, end)| end != "insecure")
+                {
+                    return Err(problem(
+                        "nothing may follow a #: the prefix of the keys is given to `with_prefix`; in a password, # is written %23",
+                    ));
+                }
                 Client::open(url).map(Self::Server).map_err(store_error)
             }
             "redis+cluster" | "rediss+cluster" => {
@@ -179,6 +188,9 @@ mod tests {
             "",
             "postgres://app:hunter2@a",
             "redis://a:99999",
+            "redis://a#shop",
+            "unix:///run/redis.sock#shop",
+            "redis://:hunter2#hunter2@a",
             "redis+cluster://",
             "redis+cluster://a,,b",
             "redis+cluster://a:7000/3",

@@ -36,6 +36,15 @@ use crate::{
 /// another one puts the copy in. A write is one script, a logout one `DEL`. Each has one key, so a cluster takes
 /// them all.
 ///
+/// # How to set the server up
+///
+/// Without persistence: `save ""` and `appendonly no`, against the default of Redis. A server that crashes and comes back
+/// with a snapshot has copies in it that were removed since, of sessions that have ended, too, and nobody can tell.
+/// With `maxmemory` and the policy `volatile-lru`, or `allkeys-lru` if nothing else is kept in it.
+///
+/// A user of an access control list needs `~tower-keep:cache:*` and
+/// `+get +getrange +set +setrange +del +eval +evalsha +time`, with what [`RedisStore`] needs under Sentinels and in a cluster.
+///
 /// # When a copy may be outdated
 ///
 /// Each process that writes to the store has to tell the cache, which [`CachedStore`](crate::CachedStore) does. What
@@ -137,7 +146,8 @@ impl RedisCache {
     }
 
     /// How long an operation may take, with all its attempts and whatever has to be connected. Without it:
-    /// [`TIMEOUT_DEFAULT`](Self::TIMEOUT_DEFAULT). One that finds no copy has it twice.
+    /// [`TIMEOUT_DEFAULT`](Self::TIMEOUT_DEFAULT). One that finds no copy has it twice. A [`CachedStore`](crate::CachedStore)
+    /// has a limit of its own for each operation, [`with_cache_timeout`](crate::CachedStore::with_cache_timeout).
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.commands.timeout = timeout.min(TIMEOUT_MAX);
@@ -219,7 +229,8 @@ impl RecordCache for RedisCache {
         match present {
             Present::Copy(record) => Ok(Cached::Hit(record)),
             Present::Ticket(ticket) => Ok(Cached::Miss(Some(ticket))),
-            Present::Nothing => Err(unexpected()),
+            // There is no room for a ticket.
+            Present::Nothing => Ok(Cached::Miss(None)),
         }
     }
 

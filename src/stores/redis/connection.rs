@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use redis::{
-    Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value,
+    Cmd, ErrorKind, InfoDict, Pipeline, RedisError, RedisFuture, RedisResult, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster_async::ClusterConnection,
     cluster_routing::{RoutingInfo, SingleNodeRoutingInfo},
@@ -71,4 +71,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Given for C {
         let mut connection = self.clone();
         Box::pin(async move { connection.req_packed_command(command).await })
     }
+}
+
+/// What a server is known by as long as it runs.
+pub(super) fn run_id(info: &Value) -> RedisResult<String> {
+    let info: InfoDict = redis::from_redis_value_ref(info)?;
+    let no_id = || (ErrorKind::UnexpectedReturnType, "INFO has no run_id").into();
+    info.get("run_id").ok_or_else(no_id)
 }

@@ -6,7 +6,7 @@ use super::{NOTE_TTL_MILLIS, RedisStore, commands::Reply, script, unexpected};
 use crate::{
     error::StoreError,
     id::RecordId,
-    stores::keyed::{self, Kept, Keys},
+    stores::keyed::{Kept, Keys},
     user::UserId,
 };
 
@@ -53,7 +53,7 @@ impl RedisStore {
                 Value::Int(-2) => return Ok(Ended::Nothing),
                 Value::Int(_) => {
                     let kept = self.get_undamaged(id).await?.flatten();
-                    if keyed::settled(self, id, kept).await?.is_none() {
+                    if self.settled_undamaged(id, kept).await?.is_none() {
                         pending_too = "pending";
                     }
                 }

@@ -9,7 +9,7 @@ use crate::{
     id::RecordId,
     record::Record,
     store::StoredSession,
-    stores::keyed::{self, Kept, Keys},
+    stores::keyed::{Kept, Keys},
     user::UserId,
 };
 
@@ -164,7 +164,7 @@ impl RedisStore {
                 Some(Kept::Moved { to, .. }) => at = to,
                 None | Some(Kept::Ended) => return Ok(Entry::Stale),
                 kept => {
-                    let settled = keyed::settled(self, &at, kept).await?;
+                    let settled = self.settled_undamaged(&at, kept).await?;
                     return Ok(match settled {
                         Some(record) => Entry::Live(StoredSession { id: at, record }),
                         None => Entry::Unsettled,
@@ -210,7 +210,8 @@ impl RedisStore {
     }
 }
 
-/// Does the same with each id, many at once.
+/// Does the same with each id, many at once. What fails for one is no reason to leave out the others, unless the server
+/// can not be reached.
 pub(super) async fn each<T, F>(
     ids: Vec<RecordId>,
     one: impl Fn(RecordId) -> F,
@@ -220,28 +221,25 @@ where
     F: Future<Output = Result<T, StoreError>> + Send + 'static,
 {
     let mut done = Vec::with_capacity(ids.len());
+    let mut failure = None;
+    let mut ids = ids.into_iter();
     let mut running = JoinSet::new();
-    for id in ids {
-        if running.len() >= PARALLEL_MAX {
-            done.extend(joined(&mut running).await?);
+    loop {
+        for id in ids.by_ref().take(PARALLEL_MAX - running.len()) {
+            let one = one(id);
+            running.spawn(async move { one.await.map(|one| (id, one)) });
         }
-        let one = one(id);
-        running.spawn(async move { one.await.map(|one| (id, one)) });
+        let Some(joined) = running.join_next().await else {
+            break;
+        };
+        let panicked = |panic| StoreError::new(super::STORE, StoreErrorKind::Other, panic);
+        match joined.unwrap_or_else(|panic| Err(panicked(panic))) {
+            Ok(one) => done.push(one),
+            Err(error) if error.kind() == StoreErrorKind::Unavailable => return Err(error),
+            Err(error) => failure = failure.or(Some(error)),
+        }
     }
-    while !running.is_empty() {
-        done.extend(joined(&mut running).await?);
-    }
-    Ok(done)
-}
-
-async fn joined<T: 'static>(
-    running: &mut JoinSet<Result<T, StoreError>>,
-) -> Result<Option<T>, StoreError> {
-    match running.join_next().await {
-        Some(Ok(done)) => done.map(Some),
-        Some(Err(failed)) => Err(StoreError::new(super::STORE, StoreErrorKind::Other, failed)),
-        None => Ok(None),
-    }
+    failure.map_or(Ok(done), Err)
 }
 
 fn moving() -> StoreError {

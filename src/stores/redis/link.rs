@@ -19,7 +19,10 @@ use tokio::{
 
 #[cfg(feature = "memory")]
 pub(super) use self::company::Company;
-use super::{connection::Connection, failure::Fate};
+use super::{
+    connection::Connection,
+    failure::{Fate, store_error},
+};
 
 /// How connections are made.
 pub(super) enum Origin {
@@ -204,14 +207,22 @@ impl Link {
         if self.origin.is_none() {
             return;
         }
-        self.state.send_if_modified(|state| {
-            let is_it = matches!(state, State::Up { live, .. } if live.mark() == mark);
-            if is_it {
+        let mut is_needed = true;
+        self.state.send_if_modified(|state| match state {
+            State::Up { live, .. } if live.mark() == mark => {
                 *state = State::Down(Some(why.clone()));
+                true
             }
-            is_it
+            // Others have seen to it.
+            State::Up { .. } => {
+                is_needed = false;
+                false
+            }
+            State::Down(_) => false,
         });
-        self.renew();
+        if is_needed {
+            self.renew();
+        }
     }
 
     fn renew(self: &Arc<Self>) {
@@ -308,12 +319,19 @@ async fn watch_primary(link: Weak<Link>, mark: Mark) {
         };
         let role = redis::cmd("ROLE");
         let answer = timeout(PRIMARY_CHECK, live.connection.send(&role, None)).await;
-        // One that does not answer is the matter of those who wait for it.
-        let Ok(Ok(Value::Array(role))) = answer else {
-            continue;
-        };
-        if !is_primary(&role) {
-            return link.lost(&live, &no_primary());
+        match answer {
+            Ok(Ok(Value::Array(role))) if !is_primary(&role) => {
+                return link.lost(&live, &no_primary());
+            }
+            Ok(Err(problem)) if Fate::of(&problem) == Fate::Final => {
+                tracing::warn!(
+                    error = &store_error(problem) as &dyn std::error::Error,
+                    "the server does not tell its role: that it is no primary any more will be noticed late"
+                );
+                return;
+            }
+            // One that does not answer is the matter of those who wait for it.
+            _ => {}
         }
     }
 }

@@ -6,6 +6,7 @@ mod cache;
 mod capabilities;
 mod commands;
 mod connection;
+mod damage;
 mod ending;
 mod failure;
 mod index;
@@ -14,6 +15,7 @@ mod link;
 #[cfg(feature = "memory")]
 mod near;
 mod rotation;
+mod scan;
 mod script;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -56,10 +58,11 @@ use crate::{
 ///
 /// # What it costs
 ///
-/// A load is one `GET`. Every write is one script (`EVALSHA`) that compares the version inside the
+/// A load is one `GET`. A write is one script (`EVALSHA`) that compares the version inside the
 /// server; a script that a server does not know, after a restart or `SCRIPT FLUSH`, is sent once as
 /// text. Commands of all callers share one connection, in one turn where they come together. In a
-/// cluster, where no script can span two slots, a rotation takes four commands, and a login six.
+/// cluster, where no script can span two slots, a new session of a user takes two commands, a rotation
+/// four, and a login, which is a rotation with a user, six.
 ///
 /// # Connections
 ///
@@ -75,7 +78,9 @@ use crate::{
 /// # What an acknowledged write survives
 ///
 /// What the server is set to: with `appendonly yes` and `appendfsync always` a crash, with `everysec`
-/// all but the last second, without persistence nothing.
+/// all but the last second. With snapshots alone (`save`, the default of Redis) a crash takes it back to the last
+/// one: what was written since is lost, and *what was ended since lives again*. Without persistence nothing
+/// survives.
 ///
 /// *Replication of Redis is asynchronous.* When a primary fails, a replica takes over without the
 /// writes that had not reached it: a change may be lost, and a session that was logged out in this last
@@ -96,6 +101,19 @@ use crate::{
 ///
 /// Every key has a time to live, so nothing has to be swept. Whether a record has expired is told by
 /// the clock of the process; the server lets go of it five minutes later.
+///
+/// # What the server has to allow
+///
+/// A user of an [ACL](https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/) needs the keys that
+/// begin with the prefix (`~tower-keep:*`) and
+///
+/// ```text
+/// +get +getrange +set +setrange +del +pttl +pexpire +eval +evalsha +scan +info
+/// +zadd +zcard +zrange +zrem +zremrangebyscore
+/// ```
+///
+/// Under Sentinels also `+role`, by which a primary that was replaced while it lives is noticed; in a cluster
+/// `+cluster|slots`, and `+asking` while slots are moved. A [near cache](Self::near_cache) needs more.
 ///
 /// # Keys
 ///
@@ -141,9 +159,19 @@ impl RedisStore {
     /// | `rediss://`, `rediss+sentinel://`, `rediss+cluster://` | the same over TLS |
     /// | `unix:///PATH` | one server, through a socket |
     ///
-    /// User, password, database and, but for Sentinels (26379), port may be left out (6379). TLS takes
-    /// a feature of the crate `redis` 1.8, such as `tokio-native-tls-comp`, or `tokio-rustls-comp` and a
-    /// crypto provider that the application installs.
+    /// User, password, database and, but for Sentinels (26379), port may be left out (6379); what is not a letter, a
+    /// digit or one of `-_.~` is percent-encoded in them. A socket takes them as `unix:///PATH?db=3&user=app&pass=…`.
+    /// `valkey` may stand for `redis`. User and password are those of the primary and the
+    /// nodes: for Sentinels that ask for a password of their own, see [`from_sentinel`](Self::from_sentinel).
+    ///
+    /// TLS takes a feature of the crate `redis` 1.8, such as `tokio-native-tls-comp`, or `tokio-rustls-comp` and a
+    /// crypto provider that the application installs:
+    ///
+    /// ```toml
+    /// redis = { version = "1.8", features = ["tokio-native-tls-comp"] }
+    /// ```
+    ///
+    /// What follows a `#` in [`stores::open`](crate::stores::open) is the prefix; here it is refused.
     ///
     /// # Errors
     ///
@@ -164,6 +192,27 @@ impl RedisStore {
 
     /// A store in the primary that Sentinels watch over, of a client for the primary
     /// ([`SentinelServerType::Master`](redis::sentinel::SentinelServerType::Master)). Does not connect.
+    ///
+    /// # Examples
+    ///
+    /// Sentinels that ask for a password:
+    ///
+    /// ```
+    /// use redis::{ConnectionAddr, sentinel::{SentinelClientBuilder, SentinelServerType}};
+    /// use tower_keep::RedisStore;
+    ///
+    /// # fn open(password: &str, password_of_sentinels: &str) -> Result<RedisStore, redis::RedisError> {
+    /// let sentinels = ["sentinel-a", "sentinel-b", "sentinel-c"];
+    /// let sentinels = sentinels.map(|host| ConnectionAddr::Tcp(host.to_owned(), 26379));
+    /// let client = SentinelClientBuilder::new(sentinels, "sessions", SentinelServerType::Master)?
+    ///     .set_client_to_sentinel_password(password_of_sentinels)
+    ///     .set_client_to_redis_password(password)
+    ///     .build()?;
+    /// let store = RedisStore::from_sentinel(client);
+    /// # Ok(store)
+    /// # }
+    /// # open("a", "b").unwrap();
+    /// ```
     #[must_use]
     pub fn from_sentinel(client: SentinelClient) -> Self {
         let origin = Origin::Sentinel(Box::new(Mutex::new(client)));
@@ -172,6 +221,9 @@ impl RedisStore {
 
     /// A store in a cluster. Does not connect. The timeouts and retries of the client are set by
     /// the store.
+    ///
+    /// Leave out whatever makes the client read from replicas (`read_from_replicas`, `read_routing_strategy`): one may not
+    /// know yet that a session was changed, or has ended.
     ///
     /// # Errors
     ///
@@ -202,6 +254,9 @@ impl RedisStore {
 
     /// A store over a connection to a cluster that the application has made, with its timeouts and
     /// retries.
+    ///
+    /// Build it with `retries(0)`, as the store sends again by itself: a change that the driver sends again, unknown to
+    /// the store, may be made twice. As for [`from_cluster`](Self::from_cluster), it must not read from replicas.
     #[must_use]
     pub fn from_cluster_connection(connection: ClusterConnection) -> Self {
         let connection = Connection::Cluster(connection);
@@ -220,9 +275,13 @@ impl RedisStore {
         self
     }
 
-    /// How long an operation may take, with all its attempts and whatever has to be connected. Without it:
-    /// 1.8 seconds, a little less than the layer gives it by default. The layer's own limit applies as well. One that meets a
-    /// rotation that was interrupted may take up to three times as long.
+    /// How long a command may take, with all its attempts and whatever has to be connected. Without it:
+    /// 1.8 seconds, a little less than the layer gives an operation by default; more than 365 days are 365 days. Zero fails
+    /// each operation.
+    ///
+    /// An operation has that time, with a few exceptions that have it for each of several commands: those that list or
+    /// end the sessions of a user, that scan, that meet a rotation that was interrupted, and, in a cluster, the one that
+    /// makes a session of a user. In a request the layer's own limit bounds these too.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.commands.timeout = timeout.min(TIMEOUT_MAX);
@@ -269,26 +328,6 @@ impl RedisStore {
         let mut command = Cmd::with_capacity(2, "GET".len() + key.len());
         command.arg("GET").arg(key);
         read(self.commands.send(&command).await?)
-    }
-
-    /// The same for listings: a damaged record is an event, and `None`.
-    async fn get_undamaged(&self, id: &RecordId) -> Result<Option<Option<Kept>>, StoreError> {
-        match self.get(id).await {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    StoreErrorKind::Corrupt | StoreErrorKind::Unsupported
-                ) =>
-            {
-                tracing::error!(
-                    record = ?id,
-                    error = &error as &dyn std::error::Error,
-                    "a damaged record was left out"
-                );
-                Ok(None)
-            }
-            kept => kept.map(Some),
-        }
     }
 }
 

@@ -49,7 +49,7 @@ impl RedisStore {
     ///
     /// # What it needs
     ///
-    /// A server of version 7 or newer, and a user who may call `CLIENT TRACKING` (`+client|tracking`), `INFO`, `PING`
+    /// A runtime of tokio, in which it is called. A server of version 7 or newer, and a user who may call `CLIENT TRACKING` (`+client|tracking`), `INFO`, `PING`
     /// and, under Sentinels, `ROLE`. A store with the right [prefix](Self::with_prefix): choose it before, as the cache is
     /// told of that one alone.
     ///
@@ -148,12 +148,22 @@ impl Feed {
         let mut suspect = Some(suspect);
         let mut pause = PAUSE_MIN;
         while self.follower.is_needed() {
-            match timeout(ATTEMPT_TIME_MAX, Tracking::start(self, &mut suspect)).await {
+            let problem = match timeout(ATTEMPT_TIME_MAX, Tracking::start(self, &mut suspect)).await
+            {
                 Ok(Ok(tracking)) => return Some(tracking),
-                // The server is there; it is not its connection to the store that is at fault.
-                Ok(Err(problem)) if Fate::of(&problem) == Fate::Final => suspect = None,
-                Ok(Err(_)) | Err(_) => {}
-            }
+                Ok(Err(problem)) => {
+                    // The server is there; it is not its connection to the store that is at fault.
+                    if Fate::of(&problem) == Fate::Final {
+                        suspect = None;
+                    }
+                    store_error(problem)
+                }
+                Err(_) => out_of_time(self.link.problem()),
+            };
+            tracing::debug!(
+                error = &problem as &dyn std::error::Error,
+                "the near cache is still cut off from its server"
+            );
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }

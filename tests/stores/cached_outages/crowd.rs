@@ -15,9 +15,8 @@ use tower_keep::{
 
 use super::CACHE_TIMEOUT;
 use crate::{
-    redis_places::eventually,
     sql_places::{HOUR, new_id, next, now, record},
-    support::TestStore,
+    support::{TestStore, eventually},
 };
 
 /// Clients at work, each in sessions of its own.

@@ -12,9 +12,8 @@ use tower_keep_servers::{Kind, Server};
 
 use self::crowd::{Crowd, Fate};
 use crate::{
-    redis_places::{PATIENCE, eventually},
     sql_places::{HOUR, new_id, next, now, record},
-    support::TestStore,
+    support::{PATIENCE, TestStore, eventually},
 };
 
 /// The same promise over each kind of server.

@@ -18,9 +18,8 @@ use tower_keep_servers::{FaultProxy, Kind, Server};
 
 use super::{TIMEOUT, bring, copy, is_found_again, is_read_past, recovers, ticket};
 use crate::{
-    redis_places::eventually,
     sql_places::{HOUR, new_id, next, now, record},
-    support::memcached_url,
+    support::{eventually, memcached_url},
 };
 
 record_cache_tests!(brief(), unreachable = unreachable());

@@ -27,8 +27,8 @@ use tower_keep::{
 use tower_keep_servers::Server;
 
 use crate::{
-    redis_places::eventually,
     sql_places::{HOUR, new_id, now, record},
+    support::eventually,
 };
 
 /// Enough for the slowest machine.

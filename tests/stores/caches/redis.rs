@@ -10,8 +10,9 @@ use tower_keep_servers::{Direction, FaultProxy, Kind, Server};
 
 use super::{TIMEOUT, bring, copy, is_found_again, is_read_past, recovers, ticket};
 use crate::{
-    redis_places::{Place, Which, eventually, on_each_topology, order, session_key},
+    redis_places::{Place, Which, on_each_topology, order, session_key},
     sql_places::{HOUR, new_id, next, now, record},
+    support::eventually,
 };
 
 mod single {
@@ -314,4 +315,22 @@ async fn a_full_server_keeps_no_copy_that_was_written_over() {
     assert_eq!(order(&server, &["DBSIZE"]).await, "0");
     order(&server, &["CONFIG", "SET", "maxmemory", "0"]).await;
     bring(&cache, &id, &first).await;
+}
+
+#[tokio::test]
+async fn a_full_server_still_serves_the_copies_that_it_has() {
+    let server = Server::start(Kind::Redis).await;
+    let cache = RedisCache::open(&server.url()).unwrap();
+    let cache = cache.with_timeout(TIMEOUT);
+    let (id, ours) = (new_id(), record(now(), HOUR, None));
+    bring(&cache, &id, &ours).await;
+    let policy = ["CONFIG", "SET", "maxmemory-policy", "noeviction"];
+    order(&server, &policy).await;
+    order(&server, &["CONFIG", "SET", "maxmemory", "1"]).await;
+    // A miss is no failure, for which the cache would be left alone.
+    let missed = cache.get(&new_id()).await.unwrap();
+    assert!(matches!(missed, Cached::Miss(None)), "{missed:?}");
+    assert_eq!(copy(&cache, &id).await, Some(ours));
+    cache.remove(&id).await.unwrap();
+    assert_eq!(order(&server, &["DBSIZE"]).await, "0");
 }

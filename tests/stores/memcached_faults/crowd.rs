@@ -4,10 +4,10 @@ use tokio::task::JoinSet;
 use tower_keep::{Record, RecordId, SessionStore, Updated};
 use tower_keep_servers::{FaultProxy, Kind, Server};
 
-use super::{CANARY, Nodes, eventually, new_id, open, put_record};
+use super::{CANARY, Nodes, new_id, open, put_record};
 use crate::{
     file_faults::record,
-    support::{Browser, abandon_after, app, layer_over},
+    support::{Browser, abandon_after, app, eventually, layer_over},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -111,7 +111,8 @@ async fn is_one_of(
             store.load(&ids[0]).await.unwrap(),
             store.load(&ids[1]).await.unwrap(),
         ];
-        found == *after || (!is_done && found == *before)
+        let is_one = found == *after || (!is_done && found == *before);
+        is_one.then_some(())
     })
     .await;
 }

@@ -4,7 +4,7 @@ use tower_keep::{Record, RecordId, SessionStore, StoreError, StoreErrorKind, Use
 use tower_keep_servers::{Kind, Server};
 
 use super::{CANARY, Nodes, ask, item, moved, new_id, open, pending, put, put_record, quiet};
-use crate::file_faults::record;
+use crate::{file_faults::record, support::eventually};
 
 #[tokio::test]
 async fn what_can_not_be_read_is_a_typed_error_and_nothing_is_written_over_it() {
@@ -103,10 +103,10 @@ async fn after_a_flush_all_everybody_is_anonymous_and_new_sessions_work() {
         assert_eq!(store.load(id).await.unwrap(), None);
     }
     // memcached lets go of what was stored within the second of the flush.
-    super::eventually("a session after the flush", || async {
+    eventually("a session after the flush", || async {
         let (id, record) = (new_id(), record(1, b"".as_slice()));
         put_record(&nodes.store, &id, &record).await;
-        nodes.store.load(&id).await.unwrap() == Some(record)
+        (nodes.store.load(&id).await.unwrap() == Some(record)).then_some(())
     })
     .await;
 }

@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use tower_keep::{RecordId, SessionLayer, SessionStore, StoreErrorKind};
 use tower_keep_servers::Server;
 
-use super::{CUSHION, Nodes, PATIENCE, eventually, item, open, quiet};
-use crate::support::{Browser, app, layer_over};
+use super::{CUSHION, Nodes, item, open, quiet};
+use crate::support::{Browser, PATIENCE, app, eventually, layer_over};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_killed_node_takes_its_own_sessions_alone_and_serves_new_ones_as_soon_as_it_is_back() {
@@ -148,7 +148,7 @@ async fn a_node_that_was_never_reached_hangs_and_serves_once_it_answers() {
         assert!(store.load(&other).await.unwrap().is_some());
     }
     nodes.proxies[0].resume();
-    eventually("service", || async { hasty.load(&id).await.is_ok() }).await;
+    eventually("service", || async { hasty.load(&id).await.ok() }).await;
     assert_eq!(store.load(&id).await.unwrap(), Some(record.clone()));
 
     nodes.proxies[0].refuse();
@@ -159,7 +159,7 @@ async fn a_node_that_was_never_reached_hangs_and_serves_once_it_answers() {
     assert!(started.elapsed() < TIMEOUT + CUSHION);
     assert!(store.load(&other).await.unwrap().is_some());
     nodes.proxies[0].heal();
-    eventually("service", || async { hasty.load(&id).await.is_ok() }).await;
+    eventually("service", || async { hasty.load(&id).await.ok() }).await;
     assert_eq!(store.load(&id).await.unwrap(), Some(record));
     let shown = format!("{store:?}");
     assert!(!shown.contains("session"), "{shown}");

@@ -6,8 +6,8 @@ use tower_keep::{
     Created, Record, RecordId, Rotated, SessionStore, StoreErrorKind, Timestamp, Updated,
 };
 
-use super::{CANARY, CUSHION, Nodes, eventually, item, moved, pending, put, quiet};
-use crate::file_faults::record;
+use super::{CANARY, CUSHION, Nodes, item, moved, pending, put, quiet};
+use crate::{file_faults::record, support::eventually};
 
 /// A session of node 0 on its way to node 1.
 struct Way {
@@ -189,7 +189,7 @@ async fn a_rotation_while_one_node_hangs_is_an_error_and_one_id_is_alive_afterwa
                 store.load(&new_id).await.unwrap(),
             ];
             assert_ne!(found, [None, None], "{down}");
-            is_one.contains(&found)
+            is_one.contains(&found).then_some(())
         })
         .await;
         let again = store.rotate(&old_id, &new_id, &new, old.version).await;

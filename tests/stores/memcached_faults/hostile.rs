@@ -21,10 +21,11 @@ use tower_keep::{
 };
 use tower_keep_servers::{Kind, Server};
 
-use super::{
-    CANARY, CUSHION, Nodes, PATIENCE, moved, new_id, open, pending, put, put_record, quiet,
+use super::{CANARY, CUSHION, Nodes, moved, new_id, open, pending, put, put_record, quiet};
+use crate::{
+    file_faults::record,
+    support::{PATIENCE, eventually},
 };
-use crate::file_faults::record;
 
 /// What a server says to a read and to a write; nothing is the end of the connection.
 #[derive(Clone, Copy)]
@@ -107,10 +108,10 @@ async fn a_server_that_refuses_each_write_is_an_error_in_time() {
             assert!(took < LIMIT + CUSHION, "{took:?}");
             fastest = fastest.min(took);
             // Nothing goes on behind it for long.
-            super::eventually("silence", || async {
+            eventually("silence", || async {
                 let before = commands.load(SeqCst);
                 tokio::time::sleep(LIMIT / 10).await;
-                commands.load(SeqCst) == before
+                (commands.load(SeqCst) == before).then_some(())
             })
             .await;
         }
@@ -210,10 +211,10 @@ async fn a_server_that_returns_with_a_lower_limit_is_asked_for_it_again() {
     switch.change(small.address());
     let (id, first) = (new_id(), record(1, b"small".as_slice()));
     // The old connection ends a moment later.
-    super::eventually("the other server", || async {
+    eventually("the other server", || async {
         let (id, probe) = (new_id(), record(1, b"probe".as_slice()));
         let _ = store.create(&id, &probe).await;
-        super::item(&small, &id).await.is_some()
+        super::item(&small, &id).await.map(drop)
     })
     .await;
     let second = record(2, vec![2; 40_000]);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tower_keep::{Clock, Record, Rotated, SessionStore, SystemClock, Timestamp, Updated};
 use tower_keep_servers::{Kind, Server};
 
-use super::{eventually, item, new_id, open, put_record};
-use crate::file_faults::record;
+use super::{item, new_id, open, put_record};
+use crate::{file_faults::record, support::eventually};
 
 #[tokio::test]
 async fn an_item_lives_five_minutes_longer_than_its_record() {
@@ -56,7 +56,8 @@ async fn each_write_moves_the_life_of_the_item() {
         is_about(server, &new, after, "rotate").await;
         eventually("a note of a minute", || async {
             let note = item(server, &id).await.unwrap();
-            note.value.starts_with(b"\0m") && (50..=60).contains(&note.ttl)
+            let is_so = note.value.starts_with(b"\0m") && (50..=60).contains(&note.ttl);
+            is_so.then_some(())
         })
         .await;
         assert!(store.delete(&new).await.unwrap());

@@ -9,12 +9,13 @@ mod handover;
 mod hostile;
 mod lifetimes;
 mod races;
+mod silent;
 mod sizes;
 
 use std::{
     error::Error,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use data_encoding::BASE64URL_NOPAD;
@@ -27,7 +28,7 @@ use tower_keep::{
 };
 use tower_keep_servers::{FaultProxy, Kind, Server};
 
-use crate::file_faults::record;
+use crate::{file_faults::record, support::PATIENCE};
 
 /// Two nodes, each behind a proxy.
 struct Nodes {
@@ -174,18 +175,6 @@ fn quiet(error: &StoreError) -> StoreErrorKind {
     error.kind()
 }
 
-/// Asks again and again until it is so.
-async fn eventually<F: Future<Output = bool>>(what: &str, ask: impl Fn() -> F) {
-    let started = Instant::now();
-    while !ask().await {
-        assert!(
-            started.elapsed() < PATIENCE,
-            "{what}: not after {PATIENCE:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
 /// An id that no other test has; most of it is zeros.
 fn new_id() -> RecordId {
     static COUNT: AtomicU64 = AtomicU64::new(1);
@@ -202,6 +191,3 @@ const CANARY: &str = "c4n4ry";
 
 /// What a machine may be late that does a lot of other things.
 const CUSHION: Duration = Duration::from_secs(10);
-
-/// More than anything here takes on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(60);

@@ -14,9 +14,8 @@ use tower_keep::{
 use tower_keep_servers::{Kind, Server};
 
 use crate::{
-    sql_faults::eventually,
     sql_places::{HOUR, new_id, next, now, record},
-    support::{PATIENCE, new_table},
+    support::{PATIENCE, eventually, new_table},
 };
 
 /// A table that tells of its writes, and another node that writes to it.

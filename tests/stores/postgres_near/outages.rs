@@ -16,7 +16,7 @@ use tower_keep::{
 use tower_keep_servers::{Direction, FaultProxy, Kind, Server};
 
 use super::{Place, STALENESS_MAX, is_let_go_of, is_off};
-use crate::{sql_faults::eventually, sql_places::next};
+use crate::{sql_places::next, support::eventually};
 
 /// A record that is written again and again by one node, and read from the cache of another.
 struct Race {

@@ -10,9 +10,9 @@ use tower_keep::{
 use tower_keep_servers::{Direction, FaultProxy, Kind, Server};
 
 use crate::{
-    redis_places::{PATIENCE, eventually, patient},
+    redis_places::patient,
     sql_places::{HOUR, new_id, next, now, record},
-    support::{Answer, Browser, app, layer_over, one_in, some_of},
+    support::{Answer, Browser, PATIENCE, app, eventually, layer_over, one_in, some_of},
 };
 
 /// A store whose connection is cut, and the same one with a good connection.

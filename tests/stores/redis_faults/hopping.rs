@@ -11,8 +11,9 @@ use tower_keep_servers::Cluster;
 
 use super::rotation::{LIMIT, known, look};
 use crate::{
-    redis_places::{eventually, patient},
+    redis_places::patient,
     sql_places::{HOUR, new_id, next, now, record},
+    support::eventually,
 };
 
 const HOPPERS: usize = 6;

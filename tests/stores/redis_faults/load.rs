@@ -17,9 +17,9 @@ use tower_keep::{
 
 use super::CUSHION;
 use crate::{
-    redis_places::{eventually, id_of, session_key},
+    redis_places::{id_of, session_key},
     sql_places::{HOUR, new_id, next, now, record},
-    support::{Answer, Browser, app},
+    support::{Answer, Browser, app, eventually},
 };
 
 /// Clients at work, each in a session of its own. They wait for long, until they are told to hurry.

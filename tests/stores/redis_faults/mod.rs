@@ -11,6 +11,7 @@ mod outages;
 mod refusals;
 mod rotation;
 mod sentinel;
+mod silent;
 
 use std::{
     fmt::Debug,

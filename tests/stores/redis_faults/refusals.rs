@@ -11,8 +11,9 @@ use tower_keep_servers::{Kind, Server};
 
 use super::{in_time, recovers};
 use crate::{
-    redis_places::{connect, eventually, order, patient},
+    redis_places::{connect, order, patient},
     sql_places::{HOUR, new_id, next, now, record},
+    support::eventually,
 };
 
 const TIMEOUT: Duration = Duration::from_millis(400);

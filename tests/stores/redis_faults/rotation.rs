@@ -13,8 +13,9 @@ use tower_keep_servers::{Cluster, Server};
 
 use super::in_time;
 use crate::{
-    redis_places::{eventually, order, patient, session_key},
+    redis_places::{order, patient, session_key},
     sql_places::{HOUR, new_id, next, now, record},
+    support::eventually,
 };
 
 /// Which primary has the old key, the new one, and the index of the user.

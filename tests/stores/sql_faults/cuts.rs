@@ -9,8 +9,8 @@ use tower_keep::{
 };
 use tower_keep_servers::{Direction, FaultProxy, Kind, Server};
 
-use super::{Opened, PATIENCE, Pool, new_id, new_user, on_each_server, record_of};
-use crate::support::{Answer, Browser, app, new_table, one_in, some_of};
+use super::{Opened, Pool, new_id, new_user, on_each_server, record_of};
+use crate::support::{Answer, Browser, PATIENCE, app, new_table, one_in, some_of};
 
 on_each_server! {
     a_connection_cut_at_any_byte_leaves_the_old_state_or_the_new_and_what_is_sent_again_is_done_once

@@ -14,7 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use sqlx::{Database, pool::PoolOptions};
@@ -23,7 +23,10 @@ use tower_keep::{
 };
 use tower_keep_servers::Kind;
 
-use crate::file_faults::record;
+use crate::{
+    file_faults::record,
+    support::{PATIENCE, eventually},
+};
 
 /// Runs functions that take a [`Kind`] as tests of each server.
 macro_rules! on_each_server {
@@ -162,21 +165,6 @@ impl Opened {
     }
 }
 
-/// Asks again and again until there is an answer.
-pub(crate) async fn eventually<T, F>(what: &str, ask: impl Fn() -> F) -> T
-where
-    F: Future<Output = Option<T>>,
-{
-    let started = Instant::now();
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(started.elapsed() < PATIENCE, "no {what} after {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
 /// An id that no other has.
 fn new_id() -> RecordId {
     let mut bytes = [0; RecordId::LEN];
@@ -201,6 +189,3 @@ fn record_of(user: &UserId, revision: u64, payload: &[u8]) -> Record {
         ..record(revision, payload)
     }
 }
-
-/// More than anything here takes on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(60);

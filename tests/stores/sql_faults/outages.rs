@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tower_keep::{SessionLayer, TableName};
 use tower_keep_servers::{Kind, Server};
 
-use super::{Opened, PATIENCE, Pool, eventually, on_each_server};
-use crate::support::{Answer, Browser, app};
+use super::{Opened, Pool, on_each_server};
+use crate::support::{Answer, Browser, PATIENCE, app, eventually};
 
 on_each_server! {
     a_server_killed_and_started_again_under_load_loses_no_acknowledged_write

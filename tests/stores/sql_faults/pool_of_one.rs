@@ -16,10 +16,8 @@ use tower_keep::{
 };
 use tower_keep_servers::{Kind, Server};
 
-use super::{
-    AnyStore, Opened, PATIENCE, Pool, eventually, new_id, new_user, on_each_server, record_of,
-};
-use crate::support::{Browser, abandon_after, app, new_table};
+use super::{AnyStore, Opened, Pool, new_id, new_user, on_each_server, record_of};
+use crate::support::{Browser, PATIENCE, abandon_after, app, eventually, new_table};
 
 on_each_server! {
     a_pool_of_one_stays_usable_and_true_whatever_requests_are_aborted

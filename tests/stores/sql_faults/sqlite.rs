@@ -20,10 +20,10 @@ use tower_keep::{
 };
 use tower_keep_servers::SmallDisk;
 
-use super::{PATIENCE, eventually, new_id};
+use super::new_id;
 use crate::{
     file_faults::{id, record},
-    support::{Browser, app, temporary_folder},
+    support::{Browser, PATIENCE, app, eventually, temporary_folder},
 };
 
 /// How long a connection waits by itself for another one that writes.

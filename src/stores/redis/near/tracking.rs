@@ -7,8 +7,7 @@ use std::{
 };
 
 use redis::{
-    Client, Cmd, ErrorKind, InfoDict, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult,
-    Value,
+    Client, Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, Value,
     aio::{AsyncPushSender, MultiplexedConnection, SendError},
 };
 use tokio::{
@@ -19,6 +18,7 @@ use tokio::{
 use super::{
     super::{
         commands::either,
+        connection::run_id,
         keys::Prefix,
         link::{self, Company, Mark},
     },
@@ -194,13 +194,6 @@ impl Ear {
         });
         ids.for_each(|id| self.follower.changed(&id));
     }
-}
-
-/// What a server is known by as long as it runs.
-fn run_id(info: &Value) -> RedisResult<String> {
-    let info: InfoDict = redis::from_redis_value_ref(info)?;
-    let no_id = || (ErrorKind::UnexpectedReturnType, "INFO has no run_id").into();
-    info.get("run_id").ok_or_else(no_id)
 }
 
 /// The same server, in the version of the protocol that has pushes.

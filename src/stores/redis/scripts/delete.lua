@@ -2,7 +2,7 @@
 -- must be theirs.
 -- Answers 1 if there was one, 0 if not, -1 if one is pending, -2 if one has been ended lately, and where it went if it
 -- has moved.
-local present = redis.call('GETRANGE', KEYS[1], 0, 58 + 34 + 255)
+local present = start(KEYS[1], 58 + 34 + 255)
 if is_note(present, 'm') then return string.sub(present, 27, 58) end
 if present == '' then return 0 end
 if is_note(present, 'e') then return -2 end

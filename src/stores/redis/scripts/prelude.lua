@@ -26,6 +26,14 @@ local function head(key)
   return redis.call('GETRANGE', key, 0, 58)
 end
 
+-- How a value begins; one of another type, which nobody of ours has put there, like a string that is no record.
+local function start(key, last)
+  local present = redis.pcall('GETRANGE', key, 0, last)
+  if type(present) == 'string' then return present end
+  if string.find(present.err, 'WRONGTYPE', 1, true) then return string.char(0) end
+  return redis.call('GETRANGE', key, 0, last)
+end
+
 -- Notes a session among those of its user, and answers how many there are if it is one more. `ttl` is what the session
 -- has at most.
 local function note(index, id, deadline, gone_before, ttl)

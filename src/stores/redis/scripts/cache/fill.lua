@@ -1,6 +1,6 @@
 -- KEYS: copy. ARGV: ticket, record, ttl of a copy.
 -- Answers 1 if it is put in. Its time runs since the ticket was made.
-local present = redis.pcall('GETRANGE', KEYS[1], 0, #ARGV[1])
+local present = start(KEYS[1], #ARGV[1])
 if present ~= ARGV[1] then return 0 end
 local now = redis.call('TIME')
 local seconds, micros = struct.unpack('>I4I4', string.sub(ARGV[1], 19))

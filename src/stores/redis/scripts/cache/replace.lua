@@ -1,12 +1,12 @@
 -- KEYS: copy. ARGV: record, expected version.
 -- Answers 1 if it is put in. A ticket goes, and so does what is no record.
-local present = redis.pcall('GETRANGE', KEYS[1], 0, 24)
+local present = start(KEYS[1], 24)
 
 local function revision(value)
   return struct.unpack('>I4I4', string.sub(value, 2, 9))
 end
 
-if type(present) == 'string' and string.byte(present, 1) == 1 and #present == 25 then
+if string.byte(present, 1) == 1 and #present == 25 then
   if version(present) == ARGV[2] then
     -- A server whose memory is full takes no record, and still deletes.
     if not redis.pcall('SET', KEYS[1], ARGV[1], 'KEEPTTL').err then return 1 end

@@ -1,7 +1,7 @@
 -- KEYS: copy. ARGV: deadline, expected version.
 -- Answers 1 if it is of that version. How long the key lives stays as it is.
-local present = redis.pcall('GETRANGE', KEYS[1], 0, 49)
-if type(present) ~= 'string' or string.byte(present, 1) ~= 1 or #present < 50 then return 0 end
+local present = start(KEYS[1], 49)
+if string.byte(present, 1) ~= 1 or #present < 50 then return 0 end
 if version(present) ~= ARGV[2] then return 0 end
 if time(ARGV[1]) > time(string.sub(present, 26, 33)) then redis.call('SETRANGE', KEYS[1], 25, ARGV[1]) end
 return 1

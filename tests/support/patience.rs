@@ -1,7 +1,8 @@
-//! Calls to stores that give up too soon for a machine on which a lot else happens.
+//! Patience for a machine on which a lot else happens.
 
 use std::time::{Duration, Instant};
 
+use tokio::time::sleep;
 use tower_keep::{StoreError, StoreErrorKind};
 
 /// Calls a store again that was not answered for as long as stores have patience. An error that comes sooner is one.
@@ -22,8 +23,24 @@ where
     }
 }
 
+/// Asks again and again until there is an answer.
+pub async fn eventually<T, F>(what: &str, ask: impl Fn() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(started.elapsed() < PATIENCE, "no {what} after {PATIENCE:?}");
+        sleep(PAUSE).await;
+    }
+}
+
 /// Less than any of them has: a node of a cluster is waited for a second, a server and a statement that meets others for two.
 const SLOW: Duration = Duration::from_millis(900);
 
-/// More than a store that is well ever takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// More than a store that is well ever takes, and than anything here does on the slowest machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(1);

@@ -1,0 +1,48 @@
+//! Lists go on past records that cannot be read.
+
+use super::RedisStore;
+use crate::{
+    error::{StoreError, StoreErrorKind},
+    id::RecordId,
+    record::Record,
+    stores::keyed::{self, Kept},
+};
+
+impl RedisStore {
+    /// What is under that key, expired or not; a damaged record is an event, and `None`.
+    pub(super) async fn get_undamaged(
+        &self,
+        id: &RecordId,
+    ) -> Result<Option<Option<Kept>>, StoreError> {
+        unless_damaged(id, self.get(id).await)
+    }
+
+    /// The record, if that is a live session; nor is what it came from to be damaged, if it has to be settled.
+    pub(super) async fn settled_undamaged(
+        &self,
+        id: &RecordId,
+        kept: Option<Kept>,
+    ) -> Result<Option<Record>, StoreError> {
+        let settled = keyed::settled(self, id, kept).await;
+        Ok(unless_damaged(id, settled)?.flatten())
+    }
+}
+
+fn unless_damaged<T>(id: &RecordId, found: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Err(error)
+            if matches!(
+                error.kind(),
+                StoreErrorKind::Corrupt | StoreErrorKind::Unsupported
+            ) =>
+        {
+            tracing::error!(
+                record = ?id,
+                error = &error as &dyn std::error::Error,
+                "a damaged record was left out"
+            );
+            Ok(None)
+        }
+        found => found.map(Some),
+    }
+}
