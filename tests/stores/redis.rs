@@ -45,11 +45,46 @@ mod cluster {
     model_tests!(|clock| async move { in_cluster().await.with_clock(clock) });
 }
 
+/// Over the connection that the store makes by itself, which is slow in what `cluster` above is not.
+mod cluster_by_address {
+    use tower_keep::testing::{conformance_tests, scan_sessions_tests, user_sessions_tests};
+
+    use crate::{model::model_tests, patient::Patient, support::redis_cluster};
+
+    conformance_tests!(Patient(redis_cluster()));
+    user_sessions_tests!(Patient(redis_cluster()));
+    scan_sessions_tests!(Patient(redis_cluster()));
+    model_tests!(|clock| async move { Patient(redis_cluster().with_clock(clock)) });
+}
+
+mod over_a_connection_of_the_application {
+    use tower_keep::testing::{conformance_tests, scan_sessions_tests, user_sessions_tests};
+
+    use super::given;
+    use crate::model::model_tests;
+
+    conformance_tests!(given().await);
+    user_sessions_tests!(given().await);
+    scan_sessions_tests!(given().await);
+    model_tests!(|clock| async move { given().await.with_clock(clock) });
+}
+
 use std::time::Duration;
 
 use tower_keep::RedisStore;
+use tower_keep_servers::{Kind, Server};
 
-use crate::redis_places::{Place, Which};
+use crate::{
+    redis_places::{Place, Which, connect},
+    support::PATIENCE,
+};
+
+async fn given() -> RedisStore {
+    let place = Place::new(Which::Single).await;
+    let connection = connect(Server::shared(Kind::Redis).await).await;
+    let store = RedisStore::from_connection(connection);
+    store.with_prefix(place.prefix).with_timeout(PATIENCE)
+}
 
 /// A write of which it is not known whether it was done is an error where it meets another: a node that is slow would be
 /// one that has not done it.

@@ -42,6 +42,41 @@ async fn in_a_cluster_each_operation_gives_up_in_its_time_and_works_when_its_nod
     each_gives_up(&patient(&cluster.url()), server, [ids[0], ids[1], ids[2]]).await;
 }
 
+/// Whatever it is: the system takes connections for it, and nobody answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_operation_of_a_store_gives_up_in_its_time_where_everybody_is_silent() {
+    let server = Server::start(Kind::Redis).await;
+    let set = Sentinels::start().await;
+    let cluster = Cluster::start().await;
+    let urls = [server.url(), set.url(), cluster.url()];
+    for server in [&server]
+        .into_iter()
+        .chain(set.sentinels())
+        .chain(cluster.servers())
+    {
+        server.pause().await;
+    }
+    let first = record(now(), HOUR, None);
+    for url in &urls {
+        let store = || RedisStore::open(url).unwrap().with_timeout(TIMEOUT);
+        gives_up_in_time(TIMEOUT, async || store().load(&new_id()).await).await;
+        gives_up_in_time(TIMEOUT, async || store().create(&new_id(), &first).await).await;
+    }
+    // A store that nobody answered is well as soon as they do.
+    let stores = urls.map(|url| patient(&url));
+    let loads = stores.map(|store| tokio::spawn(async move { store.load(&new_id()).await }));
+    for server in [&server]
+        .into_iter()
+        .chain(set.sentinels())
+        .chain(cluster.servers())
+    {
+        server.resume().await;
+    }
+    for load in loads {
+        assert_eq!(load.await.unwrap().unwrap(), None);
+    }
+}
+
 async fn each_gives_up(patient: &RedisStore, server: &Server, [id, new, other]: [RecordId; 3]) {
     let first = record(now(), HOUR, None);
     let second = next(&first);
