@@ -1,14 +1,22 @@
 //! Failovers in a cluster while requests go on.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use tower_keep::SessionStore;
 use tower_keep_servers::{Cluster, Server};
 
 use super::{
+    in_time,
     load::{Client, Load},
     recovers,
 };
-use crate::redis_places::patient;
+use crate::{
+    redis_places::{id_of, order, patient, session_key},
+    support::{Browser, app, eventually, layer_over},
+};
 
 const CLIENTS: usize = 20;
 const DIRECT: usize = 10;
@@ -150,3 +158,59 @@ async fn a_primary_that_hangs_under_load_is_replaced_and_sessions_of_the_others_
     outage.server().resume().await;
     outage.stop(times).await;
 }
+
+/// As with the settings of Redis, by which all of a cluster is down while one slot has no owner.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_is_down_for_a_slot_without_owner_is_a_503_in_time_and_waited_for() {
+    let cluster = Cluster::start().await;
+    let store = patient(&cluster.url());
+    let mut browser = Browser::new(&app(layer_over(store.clone())));
+    browser.post("/count/n").await.assert_ok();
+    let id = id_of(&browser);
+    let key = session_key("tower-keep", &id);
+    // Of another server, for which nobody would have to be down.
+    let slot = cluster.slot_of(key.as_bytes()).await.wrapping_add(8000) % 16384;
+    let owner = cluster.primary_of_slot(slot).await;
+    let slot = slot.to_string();
+    for server in cluster.servers() {
+        order(
+            server,
+            &["CONFIG", "SET", "cluster-require-full-coverage", "yes"],
+        )
+        .await;
+        order(server, &["CLUSTER", "DELSLOTS", &slot]).await;
+    }
+    let server = cluster.primary_of(key.as_bytes()).await;
+    eventually("a cluster that is down", || async {
+        let answer = server.redis_command(&["GET", &key]).await;
+        let error = answer.err()?.to_string();
+        error.contains("CLUSTERDOWN").then_some(())
+    })
+    .await;
+
+    let hasty = store.clone().with_timeout(HASTE);
+    let mut late = Browser::new(&app(layer_over(hasty.clone())));
+    late.set_cookie("__Host-id", browser.id().unwrap());
+    for path in ["/count/n", "/cycle", "/logout"] {
+        let answer = late.post(path).await;
+        assert_eq!(answer.status, 503, "{path}");
+        assert_eq!(answer.set_cookies(), [""; 0], "{path}");
+    }
+    let error = in_time(HASTE, hasty.load(&id)).await.unwrap_err();
+    assert!(format!("{error:?}").contains("CLUSTERDOWN"), "{error:?}");
+
+    let waiting = tokio::spawn(async move {
+        let answer = browser.post("/count/n").await;
+        (browser, answer)
+    });
+    order(owner, &["CLUSTER", "ADDSLOTS", &slot]).await;
+    let (mut browser, answer) = waiting.await.unwrap();
+    assert_eq!(
+        answer.assert_ok().body,
+        "2",
+        "what was refused was not done"
+    );
+    assert_eq!(browser.post("/count/n").await.assert_ok().body, "3");
+}
+
+const HASTE: Duration = Duration::from_millis(300);
