@@ -10,6 +10,7 @@ mod migration;
 mod outages;
 mod refusals;
 mod rotation;
+mod rotation_cuts;
 mod sentinel;
 mod silent;
 

@@ -137,18 +137,18 @@ async fn rotations_outlive(node: usize) {
 }
 
 /// A session on its way from one node to another, whose user is in the index of a third one.
-struct Way {
+pub(super) struct Way {
     /// Waits as long as it takes.
     store: RedisStore,
     hasty: RedisStore,
     user: UserId,
     old: RecordId,
-    new: RecordId,
+    pub(super) new: RecordId,
     before: Record,
-    after: Record,
+    pub(super) after: Record,
 }
 
-async fn ways(cluster: &Cluster, store: &RedisStore, count: usize) -> Vec<Arc<Way>> {
+pub(super) async fn ways(cluster: &Cluster, store: &RedisStore, count: usize) -> Vec<Arc<Way>> {
     let mut ways = Vec::new();
     for _ in 0..count {
         let user = user_at(cluster, INDEX).await;
@@ -198,7 +198,7 @@ impl Way {
         in_time(LIMIT, self.rotate(&self.hasty)).await.unwrap_err();
     }
 
-    async fn rotates(&self) -> Rotated {
+    pub(super) async fn rotates(&self) -> Rotated {
         at_last(|| self.rotate(&self.store)).await
     }
 
@@ -219,7 +219,7 @@ impl Way {
     }
 
     /// By load and by the user exactly this id does.
-    async fn lives_at(&self, id: &RecordId, record: &Record) {
+    pub(super) async fn lives_at(&self, id: &RecordId, record: &Record) {
         let other = match *id == self.old {
             true => &self.new,
             false => &self.old,
