@@ -15,6 +15,7 @@ mod support;
 
 mod cached;
 mod cached_doubts;
+mod cached_hangs;
 #[cfg(unix)]
 mod cached_outages;
 mod cached_steps;
