@@ -14,6 +14,7 @@
 mod support;
 
 mod cached;
+mod cached_costs;
 mod cached_doubts;
 mod cached_hangs;
 #[cfg(unix)]
@@ -62,6 +63,8 @@ mod redis_quiet;
 mod redis_rights;
 mod redis_rotation;
 mod redis_scan;
+#[cfg(unix)]
+mod secrets;
 mod sql_clocks;
 mod sql_damage;
 #[cfg(unix)]

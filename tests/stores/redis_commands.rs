@@ -30,14 +30,14 @@ on_each_topology!(
 );
 
 /// Hears what one server is told by clients, and not what its scripts do.
-struct Monitor<'a> {
+pub(crate) struct Monitor<'a> {
     server: &'a Server,
     heard: BufReader<TcpStream>,
     marks: u64,
 }
 
 impl<'a> Monitor<'a> {
-    async fn new(server: &'a Server) -> Self {
+    pub(crate) async fn new(server: &'a Server) -> Self {
         let stream = TcpStream::connect(server.address()).await.unwrap();
         let mut heard = BufReader::new(stream);
         heard.write_all(b"MONITOR\r\n").await.unwrap();
@@ -51,7 +51,7 @@ impl<'a> Monitor<'a> {
     }
 
     /// The commands since the last call in which that text appears.
-    async fn take(&mut self, text: &str) -> Vec<String> {
+    pub(crate) async fn take(&mut self, text: &str) -> Vec<String> {
         self.marks += 1;
         let mark = format!("mark-{}-{}", text, self.marks);
         order(self.server, &["ECHO", &mark]).await;

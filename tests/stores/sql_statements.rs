@@ -35,18 +35,18 @@ async fn server(kind: Kind) -> &'static Server {
 }
 
 /// A store there in a table of its own, over one connection.
-struct Scene {
+pub(crate) struct Scene {
     server: &'static Server,
     /// What its connection calls itself, on PostgreSQL.
     name: String,
-    store: Arc<dyn Sessions>,
+    pub(crate) store: Arc<dyn Sessions>,
     /// Another connection, and the number of the store's, on MariaDB.
     log: Option<(AnyPool, String)>,
     seen: usize,
 }
 
 impl Scene {
-    async fn new(kind: Kind, ping: bool) -> Self {
+    pub(crate) async fn new(kind: Kind, ping: bool) -> Self {
         let table = new_table();
         let name = table.to_string();
         let server = server(kind).await;
@@ -111,7 +111,7 @@ impl Scene {
     }
 
     /// The first words of what was done since the last call.
-    async fn verbs(&mut self) -> Vec<String> {
+    pub(crate) async fn verbs(&mut self) -> Vec<String> {
         let statements = self.take().await;
         let verb = |statement: &String| statement.split(' ').next().unwrap().to_owned();
         statements.iter().map(verb).collect()

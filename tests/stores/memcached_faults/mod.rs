@@ -131,7 +131,7 @@ async fn put(server: &Server, id: &RecordId, value: &[u8]) {
 }
 
 /// Sends a command and returns the reply.
-async fn ask(server: &Server, command: &[u8]) -> Vec<u8> {
+pub(crate) async fn ask(server: &Server, command: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.write_all(command).await.unwrap();
     stream.write_all(b"mn\r\nquit\r\n").await.unwrap();
