@@ -23,9 +23,9 @@ use tokio::runtime::Builder;
 use tower_keep::FileStore;
 use tower_keep::{
     CachedStore, Clock, Created, Cursor, DeleteExpired, MemcachedCache, MemcachedStore,
-    MemoryCache, MemoryStore, MySqlStore, Page, PostgresStore, Record, RecordId, RedisCache,
-    RedisStore, Rotated, ScanSessions, SessionStore, SqliteStore, StoreError, StoredSession,
-    TableName, Timestamp, Updated, UserId, UserSessions, Version,
+    MemoryCache, MemoryStore, MySqlStore, Page, PostgresStore, Record, RecordCache, RecordId,
+    RedisCache, RedisStore, Rotated, ScanSessions, SessionStore, SqliteStore, StoreError,
+    StoredSession, TableName, Timestamp, Updated, UserId, UserSessions, Version,
 };
 use tower_keep_servers::{Cluster, Kind, Sentinels, Server};
 
@@ -54,6 +54,7 @@ enum Which {
     Memcached(Listed<MemcachedStore>),
     CachedNear(CachedStore<MemoryCache, PostgresStore>),
     CachedFar(CachedStore<RedisCache, PostgresStore>),
+    CachedApart(CachedStore<MemcachedCache, SqliteStore>),
 }
 
 /// Does the same with whatever store it is.
@@ -70,6 +71,7 @@ macro_rules! each {
             Which::Memcached($store) => $do,
             Which::CachedNear($store) => $do,
             Which::CachedFar($store) => $do,
+            Which::CachedApart($store) => $do,
         }
     };
 }
@@ -113,9 +115,14 @@ impl TestStore {
                 None,
             ),
             "cached-redis" => (
-                Which::CachedFar(cached_far(postgres(CONNECTIONS_MAX))),
+                Which::CachedFar(cached_far(redis_cache(), postgres(CONNECTIONS_MAX))),
                 None,
             ),
+            "cached-memcached" => {
+                let folder = temporary_folder();
+                let store = cached_far(memcached_cache(), sqlite(&folder));
+                (Which::CachedApart(store), Some(Arc::new(folder)))
+            }
             other => panic!("{other:?}, as in {CHOICE}, is no store"),
         };
         Self { which, folder }
@@ -151,7 +158,12 @@ impl TestStore {
             Which::CachedFar(cached) => {
                 let clock = Arc::new(clock);
                 let store = cached.store().clone().with_clock(Arc::clone(&clock));
-                Which::CachedFar(cached_far(store).with_clock(clock))
+                Which::CachedFar(cached_far(redis_cache(), store).with_clock(clock))
+            }
+            Which::CachedApart(cached) => {
+                let clock = Arc::new(clock);
+                let store = cached.store().clone().with_clock(Arc::clone(&clock));
+                Which::CachedApart(cached_far(memcached_cache(), store).with_clock(clock))
             }
         };
         Self { which, ..self }
@@ -288,10 +300,11 @@ fn cached_near(store: PostgresStore) -> CachedStore<MemoryCache, PostgresStore> 
     CachedStore::new(MemoryCache::of_sole_process(), store)
 }
 
-fn cached_far(store: PostgresStore) -> CachedStore<RedisCache, PostgresStore> {
+/// Behind a shared cache.
+fn cached_far<C: RecordCache, S>(cache: C, store: S) -> CachedStore<C, S> {
     // The tests do more at once than a machine likes.
     patient(
-        CachedStore::new(redis_cache(), store),
+        CachedStore::new(cache, store),
         CachedStore::with_cache_timeout,
     )
 }
@@ -388,6 +401,7 @@ impl DeleteExpired for TestStore {
             Which::MySql(store) => store.delete_expired(limit).await,
             Which::CachedNear(store) => store.delete_expired(limit).await,
             Which::CachedFar(store) => store.delete_expired(limit).await,
+            Which::CachedApart(store) => store.delete_expired(limit).await,
             // The server lets go of what has expired.
             Which::Redis(_) | Which::Memcached(_) => Ok(0),
         }
