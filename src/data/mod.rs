@@ -21,7 +21,8 @@ use crate::{
 /// A record's table with this request's changes over it.
 ///
 /// The data and the record of its change are changed by [`set`](Self::set),
-/// [`clear`](Self::clear) and [`set_rule`](Self::set_rule), and nowhere else.
+/// [`clear`](Self::clear) and [`set_rule`](Self::set_rule), and nowhere else; at the end
+/// [`forget_replays`](Self::forget_replays) lets go of how the changes came about.
 #[derive(Clone, Debug)]
 pub(crate) struct Data {
     base: Table,
