@@ -33,6 +33,8 @@ pub(crate) struct Data {
     changes: Vec<Change>,
     /// Bytes that all of this takes when written.
     encoded_len: usize,
+    /// Bytes of the changes that were recorded though they changed nothing.
+    in_vain: usize,
     limit: usize,
 }
 
@@ -70,6 +72,7 @@ impl Data {
             cleared: false,
             rule: None,
             changes: Vec::new(),
+            in_vain: 0,
             limit,
         }
     }
@@ -164,6 +167,13 @@ impl Data {
             return Err(too_large());
         }
         let differs = new != self.base_bytes(key);
+        if found.is_err() && !differs {
+            self.in_vain = self.in_vain.saturating_add(Table::ENTRY_LEN + key.len());
+            if self.in_vain > self.limit {
+                // Who does so much in vain is not remembered any more: it would have no bound.
+                return Ok(Some(replay));
+            }
+        }
         let displaced = match found {
             Ok(index) => {
                 let change = &mut self.changes[index];
@@ -193,6 +203,7 @@ impl Data {
         self.cleared = true;
         self.rule = None;
         self.encoded_len = Table::HEADER_LEN;
+        self.in_vain = 0;
         std::mem::take(&mut self.changes)
     }
 

@@ -186,6 +186,19 @@ fn what_comes_out_as_it_was_is_no_change_and_leaves_what_others_wrote() {
 }
 
 #[test]
+fn changes_in_vain_take_no_more_room_than_a_session() {
+    let mut ours = data(&[("a", "1")]);
+    for number in 0..10 * LIMIT {
+        ours.set(&format!("absent {number}"), None, Replay::Value)
+            .unwrap();
+    }
+    assert!(ours.changes.len() * Table::ENTRY_LEN < LIMIT);
+    assert!(!ours.is_changed() && !ours.is_empty());
+    ours.set("a", Some(json("2")), Replay::Value).unwrap();
+    assert_eq!(texts(&ours), BTreeMap::from([("a".into(), "2".into())]));
+}
+
+#[test]
 fn values_stay_when_it_is_forgotten_how_they_came_about() {
     let mut ours = data(&[("a", "1"), ("b", "2")]);
     ours.set("b", Some(json("3")), Replay::Value).unwrap();

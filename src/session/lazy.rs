@@ -7,13 +7,14 @@ use std::{
 };
 
 use http::{Extensions, HeaderMap};
-use tokio::{runtime::Handle, sync::Mutex as AsyncMutex};
+use tokio::runtime::Handle;
 
 use crate::{
     error::{Error, ErrorKind},
     options::CookieOptions,
     session::{
         Session,
+        gate::Gate,
         presented::Presented,
         settings::Settings,
         state::{Access, Draft, Phase, State, committed, too_late_for_a_cookie},
@@ -45,8 +46,7 @@ pub struct LazySession(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
     pub(super) presented: Presented,
-    /// Held by the one that talks to the store for this request.
-    pub(super) gate: AsyncMutex<()>,
+    pub(super) gate: Gate,
     state: Mutex<State>,
 }
 
@@ -71,7 +71,7 @@ impl LazySession {
         Self(Arc::new(Shared {
             settings: Arc::clone(settings),
             presented: Presented::of(headers),
-            gate: AsyncMutex::default(),
+            gate: Gate::default(),
             state: Mutex::default(),
         }))
     }
@@ -222,7 +222,7 @@ impl LazySession {
 
     /// Loads unless somebody else has done so while this one waited for its turn.
     async fn load_once(&self) -> Result<(), Error> {
-        let _turn = self.0.gate.lock().await;
+        let _turn = self.0.gate.turn().await;
         if !self.is_loaded() {
             let found = self.find().await?;
             self.install(found);
@@ -244,7 +244,7 @@ impl LazySession {
     async fn reload_now(&self) -> Result<(), Error> {
         // One that began before the answer does not open what the answer has closed.
         let phase = self.state().phase;
-        let _turn = self.0.gate.lock().await;
+        let _turn = self.0.gate.turn().await;
         let settings = &*self.0.settings;
         let _busy = Busy::new(self);
         let before = self.state().draft.clone();

@@ -4,6 +4,7 @@ mod commit;
 mod decide;
 mod detached;
 mod find;
+mod gate;
 mod issue;
 mod lazy;
 mod presented;

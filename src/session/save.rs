@@ -26,7 +26,7 @@ impl LazySession {
     }
 
     async fn save_now(&self) -> Result<(), Error> {
-        let _turn = self.turn("save").await?;
+        let _turn = self.turn().await?;
         let _busy = Busy::new(self);
         let plan = {
             let mut state = self.state();
@@ -122,43 +122,42 @@ impl LazySession {
 
     async fn commit(self, work: Option<Work>, ending: Ending) -> Committed {
         let settings = &*self.0.settings;
-        let _turn = match self.turn("commit").await {
-            Ok(turn) => turn,
-            Err(error) => {
-                return Committed {
-                    result: Err(error),
-                    cookie: self.take_cookie(),
-                };
-            }
-        };
+        let turn = self.turn().await;
         let _busy = work.is_none().then(|| Busy::new(&self));
-        let work = work.unwrap_or_else(|| {
-            // Behind a save or a reload that nobody has waited for.
+        let plan_now = |ending| {
             let plan = self.state().plan();
             Work::new(plan, settings, ending)
-        });
+        };
+        let work = match &turn {
+            // Behind a save or a reload that nobody has waited for.
+            Ok(_) => work.unwrap_or_else(|| plan_now(ending)),
+            // What was flushed is ended nevertheless.
+            Err(_) => plan_now(Ending::Failure),
+        };
         let outcome = {
             let outcome = pin!(carry_out(settings, &work));
             settings.in_time("commit", outcome).await
         };
         let plan = work.into_plan();
-        let result = outcome.map(|outcome| self.settle(plan, outcome));
+        let settled = outcome.map(|outcome| self.settle(plan, outcome));
         self.forget_replays();
         Committed {
-            result,
+            result: turn.and(settled),
             cookie: self.take_cookie(),
         }
     }
 
-    /// Waits for those who talk to the store for this request. They are bounded by a time of their own, which is not
-    /// that of who waits; but one that nobody polls any more does not know when it is over.
-    async fn turn(&self, operation: &'static str) -> Result<MutexGuard<'_, ()>, Error> {
-        let gate = &self.0.gate;
-        if let Ok(turn) = gate.try_lock() {
-            return Ok(turn);
-        }
-        let wait = pin!(async { Ok(gate.lock().await) });
-        self.0.settings.in_time(operation, wait).await
+    /// Behind those who talk to the store for this request, each of whom may take the time of the store.
+    async fn turn(&self) -> Result<MutexGuard<'_, ()>, Error> {
+        let limit = self.0.settings.options.limits.store_timeout;
+        let turn = self.0.gate.turn_behind(limit).await;
+        turn.ok_or_else(|| {
+            tracing::error!("a load or a reload that nobody polls holds up its session");
+            Error::new(
+                ErrorKind::Timeout,
+                "a load or a reload that nobody polls holds up the session",
+            )
+        })
     }
 
     /// No change of this request will be made again. The functions for that may hold a handle of this session, which
@@ -166,9 +165,12 @@ impl LazySession {
     fn forget_replays(&self) {
         let mut state = self.state();
         let replays = match (state.phase, &mut state.draft) {
-            (Phase::Committed, Some(draft)) => Arc::make_mut(draft).data.forget_replays(),
+            // Whoever else has it is about to put another in its place.
+            (Phase::Committed, Some(draft)) => {
+                Arc::get_mut(draft).map(|draft| draft.data.forget_replays())
+            }
             // Changes after a reload are still to be saved.
-            _ => Vec::new(),
+            _ => None,
         };
         drop(state);
         drop(replays);
@@ -180,11 +182,17 @@ impl LazySession {
     }
 
     fn settle(&self, plan: Plan, outcome: Outcome) {
+        // Dropped without the lock: it may have functions of the application.
+        drop(self.put_in_place(plan, outcome));
+    }
+
+    /// Answers what is not needed any more.
+    fn put_in_place(&self, plan: Plan, outcome: Outcome) -> Option<Data> {
         let mut state = self.state();
         state.flushed.done(&plan.doomed);
         note_cookie(&mut state, outcome.cookie);
         let Stored::Live(origin) = outcome.stored else {
-            return;
+            return None;
         };
         let state = &mut *state;
         let is_same = same(state.draft.as_ref(), plan.draft.as_ref());
@@ -193,7 +201,7 @@ impl LazySession {
             if !state.flushed.doomed.is_empty() {
                 state.flushed.doom(origin.doomed());
             }
-            return;
+            return None;
         };
         // For a reload after the answer. Now the state alone has the draft, and it is not copied.
         drop(plan);
@@ -207,7 +215,7 @@ impl LazySession {
             outdated = Some(std::mem::replace(&mut draft.data, data));
         }
         draft.origin = Some(origin);
-        drop(outdated);
+        outdated
     }
 
     fn detach<T: Send + 'static>(
@@ -244,7 +252,8 @@ fn note_cookie(state: &mut State, cookie: CookieChange) {
     }
 }
 
-#[cfg(all(test, feature = "memory"))]
+#[cfg(test)]
+#[cfg(feature = "memory")]
 mod tests {
     use http::{HeaderMap, HeaderValue, header::COOKIE};
 

@@ -9,7 +9,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use axum::{Router, extract::State, routing::post};
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::post,
+};
 use http::StatusCode;
 use tokio::{sync::oneshot, time::Instant};
 use tower_keep::{
@@ -90,29 +94,37 @@ async fn a_reload_that_nobody_polls_any_more_is_not_waited_for_longer_than_the_s
     let held = store.clone();
     let kept = Arc::new(Mutex::new(None));
     let keep = Arc::clone(&kept);
-    let stuck = async move |session: Session| {
+    let stuck = async move |flushes: bool, session: Session| {
         session.insert("early", 1).unwrap();
         held.hold(Operation::Load);
-        let mut reload = Box::pin(async move { session.reload().await });
+        let reloaded = session.clone();
+        let mut reload = Box::pin(async move { reloaded.reload().await });
         tokio::select! {
             biased;
             _ = &mut reload => panic!("it was held up"),
             () = yields(1) => {}
         }
         *keep.lock().unwrap() = Some(reload);
+        if flushes {
+            session.flush().unwrap();
+        }
     };
     let stuck = Arc::new(stuck);
-    let route = post(async move |session: Session| stuck(session).await);
-    let app = router().route("/stuck", route);
+    let route = async move |Path(flushes): Path<bool>, session| stuck(flushes, session).await;
+    let app = router().route("/stuck/{flushes}", post(route));
     let layer = SessionLayer::new(store.clone()).with_store_timeout(Duration::from_secs(3));
     let mut browser = Browser::new(&app.layer(layer));
     browser.post("/login/ada").await.assert_ok();
-    let began = Instant::now();
-    let answer = browser.post("/stuck").await;
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(began.elapsed().as_secs(), 3);
-    store.release();
-    assert_eq!(browser.get("/dump").await.body, "{}");
+    for flushes in [false, true] {
+        let began = Instant::now();
+        let answer = browser.post(&format!("/stuck/{flushes}")).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(began.elapsed().as_secs(), 3);
+        store.release();
+        assert_eq!(browser.get("/dump").await.body, "{}");
+        // What was flushed is ended whatever holds up the rest.
+        assert_eq!(store.live().await.len(), usize::from(!flushes));
+    }
 }
 
 #[tokio::test]

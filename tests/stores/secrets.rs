@@ -2,6 +2,10 @@
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use redis::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tower_keep::{CachedStore, MemcachedCache, MemcachedStore, RedisCache, SessionStore};
 use tower_keep_servers::{Kind, Server};
 
@@ -100,6 +104,18 @@ async fn no_key_and_no_value_of_redis_tells_an_id(which: Which) {
     tells_no_id(&thief, &browsers, &texts).await;
 }
 
+/// What a server lists of its items, which takes no command behind that.
+async fn all_keys(server: &Server) -> String {
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    let list = b"lru_crawler metadump all\r\n";
+    stream.write_all(list).await.unwrap();
+    let mut listed = Vec::new();
+    while !listed.ends_with(b"END\r\n") {
+        assert!(stream.read_buf(&mut listed).await.unwrap() > 0);
+    }
+    String::from_utf8(listed).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_key_and_no_value_of_memcached_tells_an_id() {
     let server = Server::start(Kind::Memcached).await;
@@ -108,8 +124,7 @@ async fn no_key_and_no_value_of_memcached_tells_an_id() {
     let store = MemcachedStore::open(&server.url()).unwrap();
     let store = CachedStore::new(cache, store.with_timeout(PATIENCE));
     let (thief, browsers) = used(store.with_cache_timeout(PATIENCE)).await;
-    let listed = ask(&server, b"lru_crawler metadump all\r\n").await;
-    let listed = String::from_utf8(listed).unwrap();
+    let listed = all_keys(&server).await;
     let mut texts = Vec::new();
     for line in listed.lines().filter(|line| line.starts_with("key=")) {
         let key = line["key=".len()..].split(' ').next().unwrap();

@@ -1,12 +1,16 @@
 //! One node, and the single commands that it is sent.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use memcache::exp::{AsyncMetaClient, GetStatus, Meta, MutationStatus, Set};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
-    sync::Mutex,
+    sync::Mutex as AsyncMutex,
     time::{Instant, sleep, timeout_at},
 };
 
@@ -20,7 +24,7 @@ use crate::error::{StoreError, StoreErrorKind};
 #[derive(Debug)]
 pub(super) struct Node {
     address: Address,
-    link: Mutex<Option<Link>>,
+    link: AsyncMutex<Option<Link>>,
 }
 
 /// The connections, and what the server told when the first was made.
@@ -28,9 +32,8 @@ pub(super) struct Node {
 struct Link {
     client: AsyncMetaClient,
     item_size_max: usize,
-    since: Instant,
-    /// Tells it from another.
-    mark: Arc<()>,
+    /// When the server last answered. Tells the link from another, too.
+    heard: Arc<Mutex<Instant>>,
 }
 
 impl fmt::Debug for Link {
@@ -68,7 +71,7 @@ impl Node {
     pub(super) fn new(address: Address) -> Self {
         Self {
             address,
-            link: Mutex::new(None),
+            link: AsyncMutex::new(None),
         }
     }
 
@@ -187,8 +190,15 @@ impl Node {
         deadline: Instant,
     ) -> Result<T, StoreError> {
         let answer = in_time(deadline, asked).await;
+        let is_silent = {
+            let mut heard = link.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            if answer.is_ok() {
+                *heard = Instant::now();
+            }
+            heard.elapsed() >= SILENCE
+        };
         // The host may have gone without a word, and another one have its name.
-        if answer.is_err() && link.since.elapsed() >= SILENCE {
+        if is_silent {
             self.lost(link);
         }
         answer
@@ -211,8 +221,7 @@ impl Node {
             let new = Link {
                 client,
                 item_size_max,
-                since: Instant::now(),
-                mark: Arc::default(),
+                heard: Arc::new(Mutex::new(Instant::now())),
             };
             *link = Some(new.clone());
             Ok(new)
@@ -225,7 +234,7 @@ impl Node {
         if let Ok(mut link) = self.link.try_lock()
             && link
                 .as_ref()
-                .is_some_and(|link| Arc::ptr_eq(&link.mark, &lost.mark))
+                .is_some_and(|link| Arc::ptr_eq(&link.heard, &lost.heard))
         {
             *link = None;
         }
@@ -265,9 +274,9 @@ async fn in_time<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<
 /// its clients together by default.
 const CONNECTIONS_MAX: usize = 64;
 
-/// How old a link is at least that is given up because the server is silent: of many callers who find that at once, one
-/// has to make another.
-const SILENCE: Duration = Duration::from_millis(500);
+/// How long a server has answered nobody when the link to it is given up by who did not get an answer in time: longer than
+/// one that is only slow takes.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// How often a read is sent whose connection breaks.
 const ATTEMPTS_MAX: u32 = 3;

@@ -311,6 +311,7 @@ async fn connect(connecting: Connecting, last_success: Option<Instant>) {
 /// Leaves a server that is no primary any more: it would answer reads from the past. Not each way to demote one
 /// disconnects its clients.
 async fn watch_primary(link: Weak<Link>, mark: Mark) {
+    let mut is_refused = false;
     loop {
         sleep(PRIMARY_CHECK).await;
         let Some(link) = link.upgrade() else { return };
@@ -323,12 +324,12 @@ async fn watch_primary(link: Weak<Link>, mark: Mark) {
             Ok(Ok(Value::Array(role))) if !is_primary(&role) => {
                 return link.lost(&live, &no_primary());
             }
-            Ok(Err(problem)) if Fate::of(&problem) == Fate::Final => {
+            Ok(Err(problem)) if Fate::of(&problem) == Fate::Final && !is_refused => {
+                is_refused = true;
                 tracing::warn!(
                     error = &store_error(problem) as &dyn std::error::Error,
                     "the server does not tell its role: that it is no primary any more will be noticed late"
                 );
-                return;
             }
             // One that does not answer is the matter of those who wait for it.
             _ => {}

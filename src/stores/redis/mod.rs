@@ -6,7 +6,6 @@ mod cache;
 mod capabilities;
 mod commands;
 mod connection;
-mod damage;
 mod ending;
 mod failure;
 mod index;
@@ -14,6 +13,7 @@ mod keys;
 mod link;
 #[cfg(feature = "memory")]
 mod near;
+mod reading;
 mod rotation;
 mod scan;
 mod script;
@@ -37,10 +37,9 @@ use self::{
     failure::{STORE, foreign, store_error},
     keys::Prefix,
     link::{Link, Origin},
+    reading::read,
 };
-use super::keyed::{
-    self, CLOCK_SLACK, Kept, Keys, NOTE_TTL, RecordStart, TIMEOUT_MAX, version_bytes,
-};
+use super::keyed::{self, CLOCK_SLACK, Keys, NOTE_TTL, RecordStart, TIMEOUT_MAX, version_bytes};
 use crate::{
     clock::{Clock, SystemClock},
     error::{StoreError, StoreErrorKind},
@@ -320,15 +319,6 @@ impl RedisStore {
             .arg(&now.as_millis().to_be_bytes())
             .arg(ttl);
     }
-
-    /// What is under that key, expired or not.
-    async fn get(&self, id: &RecordId) -> Result<Option<Kept>, StoreError> {
-        let key = self.prefix.session(id);
-        // Room for all of it, or it would be copied to grow.
-        let mut command = Cmd::with_capacity(2, "GET".len() + key.len());
-        command.arg("GET").arg(key);
-        read(self.commands.send(&command).await?)
-    }
 }
 
 impl fmt::Debug for RedisStore {
@@ -465,19 +455,6 @@ impl SessionStore for RedisStore {
 
     async fn delete(&self, id: &RecordId) -> Result<bool, StoreError> {
         Ok(matches!(self.end(id, None).await?, Ended::Live))
-    }
-}
-
-/// Of a reply to `GET`, or of a script that answers what is there.
-fn read(value: Value) -> Result<Option<Kept>, StoreError> {
-    match value {
-        Value::Nil => Ok(None),
-        Value::BulkString(bytes) if bytes.is_empty() => Ok(None),
-        Value::BulkString(bytes) => match Kept::from_bytes(bytes) {
-            Ok(kept) => Ok(Some(kept)),
-            Err(error) => Err(StoreError::new(STORE, error.kind(), error)),
-        },
-        _ => Err(unexpected()),
     }
 }
 

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use redis::Value;
 
-use super::{NOTE_TTL_MILLIS, RedisStore, failure::out_of_time, read, script, ttl, unexpected};
+use super::{
+    NOTE_TTL_MILLIS, RedisStore, failure::out_of_time, reading::read, script, ttl, unexpected,
+};
 use crate::{
     error::StoreError,
     id::RecordId,

@@ -330,6 +330,8 @@ async fn a_full_server_still_serves_the_copies_that_it_has() {
     // A miss is no failure, for which the cache would be left alone.
     let missed = cache.get(&new_id()).await.unwrap();
     assert!(matches!(missed, Cached::Miss(None)), "{missed:?}");
+    let later = ours.expires_at.saturating_add(HOUR);
+    cache.touch(&id, later, ours.version).await.unwrap();
     assert_eq!(copy(&cache, &id).await, Some(ours));
     cache.remove(&id).await.unwrap();
     assert_eq!(order(&server, &["DBSIZE"]).await, "0");

@@ -1,6 +1,8 @@
-//! Lists go on past records that cannot be read.
+//! What is under a key. Lists go on past records that cannot be read.
 
-use super::RedisStore;
+use redis::{Cmd, Value};
+
+use super::{RedisStore, STORE, unexpected};
 use crate::{
     error::{StoreError, StoreErrorKind},
     id::RecordId,
@@ -9,7 +11,16 @@ use crate::{
 };
 
 impl RedisStore {
-    /// What is under that key, expired or not; a damaged record is an event, and `None`.
+    /// What is under that key, expired or not.
+    pub(super) async fn get(&self, id: &RecordId) -> Result<Option<Kept>, StoreError> {
+        let key = self.prefix.session(id);
+        // Room for all of it, or it would be copied to grow.
+        let mut command = Cmd::with_capacity(2, "GET".len() + key.len());
+        command.arg("GET").arg(key);
+        read(self.commands.send(&command).await?)
+    }
+
+    /// The same; a damaged record is an event, and `None`.
     pub(super) async fn get_undamaged(
         &self,
         id: &RecordId,
@@ -44,5 +55,18 @@ fn unless_damaged<T>(id: &RecordId, found: Result<T, StoreError>) -> Result<Opti
             Ok(None)
         }
         found => found.map(Some),
+    }
+}
+
+/// Of a reply to `GET`, or of a script that answers what is there.
+pub(super) fn read(value: Value) -> Result<Option<Kept>, StoreError> {
+    match value {
+        Value::Nil => Ok(None),
+        Value::BulkString(bytes) if bytes.is_empty() => Ok(None),
+        Value::BulkString(bytes) => match Kept::from_bytes(bytes) {
+            Ok(kept) => Ok(Some(kept)),
+            Err(error) => Err(StoreError::new(STORE, error.kind(), error)),
+        },
+        _ => Err(unexpected()),
     }
 }
