@@ -167,14 +167,18 @@ impl Data {
             return Err(too_large());
         }
         let differs = new != self.base_bytes(key);
-        if found.is_err() && !differs {
+        if !differs {
             self.in_vain = self.in_vain.saturating_add(Table::ENTRY_LEN + key.len());
-            if self.in_vain > self.limit {
-                // Who does so much in vain is not remembered any more: it would have no bound.
-                return Ok(Some(replay));
-            }
         }
+        // Who does so much in vain is not remembered any more: it would have no bound.
+        let is_forgotten = !differs && self.in_vain > self.limit;
         let displaced = match found {
+            Ok(index) if is_forgotten => {
+                let mut change = self.changes.remove(index);
+                let displaced = change.replay.then(replay);
+                displaced.or(Some(change.replay))
+            }
+            Err(_) if is_forgotten => Some(replay),
             Ok(index) => {
                 let change = &mut self.changes[index];
                 change.value = value;

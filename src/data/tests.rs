@@ -192,7 +192,14 @@ fn changes_in_vain_take_no_more_room_than_a_session() {
         ours.set(&format!("absent {number}"), None, Replay::Value)
             .unwrap();
     }
+    for number in 0..10 * LIMIT {
+        let key = format!("there and gone {number}");
+        ours.set(&key, Some(json("1")), Replay::Value).unwrap();
+        ours.set(&key, None, Replay::Value).unwrap();
+        ours.set("a", Some(json("1")), append("")).unwrap();
+    }
     assert!(ours.changes.len() * Table::ENTRY_LEN < LIMIT);
+    assert!(ours.forget_replays().len() <= 1);
     assert!(!ours.is_changed() && !ours.is_empty());
     ours.set("a", Some(json("2")), Replay::Value).unwrap();
     assert_eq!(texts(&ours), BTreeMap::from([("a".into(), "2".into())]));

@@ -304,6 +304,7 @@ impl<'a> Busy<'a> {
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
         self.0.state().busy = false;
+        self.0.forget_replays();
     }
 }
 

@@ -109,7 +109,7 @@ impl LazySession {
                 let has_replays = work.draft.data.has_replays();
                 drop(work);
                 if has_replays {
-                    self.forget_replays();
+                    self.finish();
                 }
                 Closing::Done(match has_cookie {
                     true => self.take_cookie(),
@@ -128,11 +128,13 @@ impl LazySession {
             let plan = self.state().plan();
             Work::new(plan, settings, ending)
         };
-        let work = match &turn {
+        let work = if turn.is_ok() {
             // Behind a save or a reload that nobody has waited for.
-            Ok(_) => work.unwrap_or_else(|| plan_now(ending)),
+            work.unwrap_or_else(|| plan_now(ending))
+        } else {
+            drop(work);
             // What was flushed is ended nevertheless.
-            Err(_) => plan_now(Ending::Failure),
+            plan_now(Ending::Failure)
         };
         let outcome = {
             let outcome = pin!(carry_out(settings, &work));
@@ -140,7 +142,7 @@ impl LazySession {
         };
         let plan = work.into_plan();
         let settled = outcome.map(|outcome| self.settle(plan, outcome));
-        self.forget_replays();
+        self.finish();
         Committed {
             result: turn.and(settled),
             cookie: self.take_cookie(),
@@ -152,25 +154,30 @@ impl LazySession {
         let limit = self.0.settings.options.limits.store_timeout;
         let turn = self.0.gate.turn_behind(limit).await;
         turn.ok_or_else(|| {
-            tracing::error!("a load or a reload that nobody polls holds up its session");
+            tracing::error!("a load, a reload or a save that has no end holds up its session");
             Error::new(
                 ErrorKind::Timeout,
-                "a load or a reload that nobody polls holds up the session",
+                "a load, a reload or a save that has no end holds up the session",
             )
         })
     }
 
-    /// No change of this request will be made again. The functions for that may hold a handle of this session, which
-    /// would keep each other in memory for ever.
-    fn forget_replays(&self) {
+    /// No change of this request will be made again.
+    fn finish(&self) {
+        self.state().over = true;
+        self.forget_replays();
+    }
+
+    /// The functions for changes that will not be made again may hold a handle of this session, which would keep each
+    /// other in memory for ever.
+    pub(super) fn forget_replays(&self) {
         let mut state = self.state();
-        let replays = match (state.phase, &mut state.draft) {
-            // Whoever else has it is about to put another in its place.
-            (Phase::Committed, Some(draft)) => {
-                Arc::get_mut(draft).map(|draft| draft.data.forget_replays())
-            }
+        let is_over = state.over && state.phase == Phase::Committed;
+        let replays = match &mut state.draft {
+            // A reload that has it too will put another in its place, or do this at its end.
+            Some(draft) if is_over => Arc::get_mut(draft).map(|draft| draft.data.forget_replays()),
             // Changes after a reload are still to be saved.
-            _ => None,
+            Some(_) | None => None,
         };
         drop(state);
         drop(replays);

@@ -22,6 +22,8 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     /// A save or a reload is under way; until it is done nothing can be changed.
     pub(crate) busy: bool,
+    /// What was to be committed with the answer is committed, or refused.
+    pub(crate) over: bool,
     /// The answer depends on the session.
     pub(crate) accessed: bool,
     /// `None` until it is loaded. Shared with the commit, which must not hold the lock.

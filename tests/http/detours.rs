@@ -94,8 +94,15 @@ async fn a_reload_that_nobody_polls_any_more_is_not_waited_for_longer_than_the_s
     let held = store.clone();
     let kept = Arc::new(Mutex::new(None));
     let keep = Arc::clone(&kept);
+    let functions = Arc::new(());
+    let function = Arc::clone(&functions);
     let stuck = async move |flushes: bool, session: Session| {
-        session.insert("early", 1).unwrap();
+        let (own, function) = (session.clone(), Arc::clone(&function));
+        let update = move |n: Option<u32>| {
+            let _of_the_function = (&own, &function);
+            n.unwrap_or(0) + 1
+        };
+        session.update("early", update).unwrap();
         held.hold(Operation::Load);
         let reloaded = session.clone();
         let mut reload = Box::pin(async move { reloaded.reload().await });
@@ -120,6 +127,9 @@ async fn a_reload_that_nobody_polls_any_more_is_not_waited_for_longer_than_the_s
         let answer = browser.post(&format!("/stuck/{flushes}")).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(began.elapsed().as_secs(), 3);
+        // The handler has one, and nobody else does any more.
+        drop(kept.lock().unwrap().take());
+        assert_eq!(Arc::strong_count(&functions), 2);
         store.release();
         assert_eq!(browser.get("/dump").await.body, "{}");
         // What was flushed is ended whatever holds up the rest.

@@ -12,7 +12,7 @@ use std::{
 use tokio::task::JoinHandle;
 use tower_keep::{
     Cached, CachedStore, MemoryStore, Record, RecordCache, RecordId, RedisCache, SessionStore,
-    StoreError, StoreErrorKind, Timestamp, Updated, Version,
+    StoreError, StoreErrorKind, Timestamp, Updated, UserSessions, Version,
     testing::{CountingStore, Fault, FaultyStore, Operation},
 };
 use tower_keep_servers::{Kind, Server};
@@ -43,6 +43,7 @@ each_cache! {
     a_reader_that_stops_before_its_fill_does_not_undo_a_logout
     a_reader_that_stops_before_its_fill_does_not_hide_a_write
     a_reader_that_stops_before_its_fill_does_not_undo_a_rotation
+    a_reader_that_stops_before_its_fill_does_not_undo_logging_out_everywhere
     a_writer_that_stops_before_the_cache_does_not_hide_a_newer_write
     a_writer_that_stops_before_the_cache_does_not_undo_a_logout
     a_store_that_is_down_takes_no_write_and_what_the_cache_has_is_still_read
@@ -89,6 +90,23 @@ async fn a_reader_that_stops_before_its_fill_does_not_undo_a_rotation<C: RecordC
             scene.store.load(&new_id).await.unwrap().as_ref(),
             Some(&second)
         );
+    }
+}
+
+async fn a_reader_that_stops_before_its_fill_does_not_undo_logging_out_everywhere<
+    C: RecordCache,
+>(
+    cache: C,
+) {
+    let scene = Scene::new(cache).await;
+    let reader = scene.stopped_reader().await;
+    let user = scene.first.user.as_ref().unwrap();
+    let ended = scene.store.delete_all_of(user, None).await.unwrap();
+    assert_eq!(ended, [scene.id]);
+    scene.gate.open(1);
+    reader.await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(scene.read().await, None);
     }
 }
 
@@ -263,7 +281,7 @@ impl<C: RecordCache> Scene<C> {
         let store = CountingStore::new(FaultyStore::new(MemoryStore::new()));
         // Who stands still is not what is tried here.
         let store = CachedStore::new(cache, store).with_cache_timeout(PATIENCE);
-        let (id, first) = (new_id(), record(now(), HOUR, None));
+        let (id, first) = (new_id(), record(now(), HOUR, Some("ada")));
         let _ = store.create(&id, &first).await.unwrap();
         Self {
             store,

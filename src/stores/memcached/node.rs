@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -32,8 +32,8 @@ pub(super) struct Node {
 struct Link {
     client: AsyncMetaClient,
     item_size_max: usize,
-    /// When the server last answered. Tells the link from another, too.
-    heard: Arc<Mutex<Instant>>,
+    /// Since when somebody waits for an answer that nobody has had. Tells the link from another, too.
+    waiting: Arc<Mutex<Option<Instant>>>,
 }
 
 impl fmt::Debug for Link {
@@ -189,19 +189,10 @@ impl Node {
         asked: impl Future<Output = T>,
         deadline: Instant,
     ) -> Result<T, StoreError> {
-        let answer = in_time(deadline, asked).await;
-        let is_silent = {
-            let mut heard = link.heard.lock().unwrap_or_else(PoisonError::into_inner);
-            if answer.is_ok() {
-                *heard = Instant::now();
-            }
-            heard.elapsed() >= SILENCE
-        };
-        // The host may have gone without a word, and another one have its name.
-        if is_silent {
-            self.lost(link);
-        }
-        answer
+        let waiter = Waiter::new(self, link);
+        let answer = in_time(deadline, asked).await?;
+        waiter.answered();
+        Ok(answer)
     }
 
     async fn link(&self, deadline: Instant) -> Result<Link, StoreError> {
@@ -221,7 +212,7 @@ impl Node {
             let new = Link {
                 client,
                 item_size_max,
-                heard: Arc::new(Mutex::new(Instant::now())),
+                waiting: Arc::default(),
             };
             *link = Some(new.clone());
             Ok(new)
@@ -234,10 +225,43 @@ impl Node {
         if let Ok(mut link) = self.link.try_lock()
             && link
                 .as_ref()
-                .is_some_and(|link| Arc::ptr_eq(&link.heard, &lost.heard))
+                .is_some_and(|link| Arc::ptr_eq(&link.waiting, &lost.waiting))
         {
             *link = None;
         }
+    }
+}
+
+/// One who has asked the server. If nobody is answered for long, the link is given up by one who does not wait any more,
+/// for whatever reason: the host may have gone without a word, and another one have its name.
+struct Waiter<'a> {
+    node: &'a Node,
+    link: &'a Link,
+}
+
+impl<'a> Waiter<'a> {
+    fn new(node: &'a Node, link: &'a Link) -> Self {
+        link.waiting().get_or_insert_with(Instant::now);
+        Self { node, link }
+    }
+
+    fn answered(self) {
+        *self.link.waiting() = None;
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let since = *self.link.waiting();
+        if since.is_some_and(|since| since.elapsed() >= SILENCE) {
+            self.node.lost(self.link);
+        }
+    }
+}
+
+impl Link {
+    fn waiting(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -274,8 +298,7 @@ async fn in_time<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<
 /// its clients together by default.
 const CONNECTIONS_MAX: usize = 64;
 
-/// How long a server has answered nobody when the link to it is given up by who did not get an answer in time: longer than
-/// one that is only slow takes.
+/// How long a server has answered nobody when the link to it is given up: longer than one that is only slow takes.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// How often a read is sent whose connection breaks.
