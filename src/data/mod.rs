@@ -167,11 +167,19 @@ impl Data {
             return Err(too_large());
         }
         let differs = new != self.base_bytes(key);
-        if !differs {
+        let takes_room = match found {
+            Ok(index) => {
+                let change = &self.changes[index];
+                change.differs || (change.replay.is_update() && replay.is_update())
+            }
+            Err(_) => true,
+        };
+        let is_in_vain = takes_room && !differs;
+        if is_in_vain {
             self.in_vain = self.in_vain.saturating_add(Table::ENTRY_LEN + key.len());
         }
         // Who does so much in vain is not remembered any more: it would have no bound.
-        let is_forgotten = !differs && self.in_vain > self.limit;
+        let is_forgotten = is_in_vain && self.in_vain > self.limit;
         let displaced = match found {
             Ok(index) if is_forgotten => {
                 let mut change = self.changes.remove(index);
@@ -262,16 +270,10 @@ impl Data {
         }
     }
 
-    /// Whether changes have functions of the application.
-    pub(crate) fn has_replays(&self) -> bool {
-        let is_update = |change: &Change| matches!(change.replay, Replay::Updates(..));
-        self.changes.iter().any(is_update)
-    }
-
     /// From now on the values are all that is known of the changes. Returns the functions, as [`set`](Self::set) does.
     pub(crate) fn forget_replays(&mut self) -> Vec<Replay> {
         let replays = self.changes.iter_mut().map(|change| &mut change.replay);
-        let updates = replays.filter(|replay| matches!(replay, Replay::Updates(..)));
+        let updates = replays.filter(|replay| replay.is_update());
         updates
             .map(|replay| std::mem::replace(replay, Replay::Value))
             .collect()
@@ -318,6 +320,10 @@ impl Change {
 }
 
 impl Replay {
+    const fn is_update(&self) -> bool {
+        matches!(self, Self::Updates(..))
+    }
+
     /// What replays this change and then another of the same key. Returns what that is without.
     fn then(&mut self, next: Self) -> Option<Self> {
         match (&mut *self, next) {

@@ -97,6 +97,7 @@ impl LazySession {
             let mut state = self.state();
             state.phase = Phase::Committed;
             if !state.accessed {
+                state.over = true;
                 return Closing::Untouched;
             }
             let plan = (!state.busy).then(|| state.plan());
@@ -106,11 +107,8 @@ impl LazySession {
         let work = plan.map(|plan| Work::new(plan, &self.0.settings, ending));
         match work {
             Some(work) if work.is_nothing() => {
-                let has_replays = work.draft.data.has_replays();
                 drop(work);
-                if has_replays {
-                    self.finish();
-                }
+                self.finish();
                 Closing::Done(match has_cookie {
                     true => self.take_cookie(),
                     false => CookieChange::Keep,
@@ -122,6 +120,8 @@ impl LazySession {
 
     async fn commit(self, work: Option<Work>, ending: Ending) -> Committed {
         let settings = &*self.0.settings;
+        // Also if a function of the application panics.
+        let _finishing = Finishing(&self);
         let turn = self.turn().await;
         let _busy = work.is_none().then(|| Busy::new(&self));
         let plan_now = |ending| {
@@ -142,7 +142,6 @@ impl LazySession {
         };
         let plan = work.into_plan();
         let settled = outcome.map(|outcome| self.settle(plan, outcome));
-        self.finish();
         Committed {
             result: turn.and(settled),
             cookie: self.take_cookie(),
@@ -250,6 +249,15 @@ pub(crate) struct Committed {
     /// Also of explicit saves before a commit that failed: their sessions are stored.
     pub(crate) cookie: CookieChange,
     pub(crate) result: Result<(), Error>,
+}
+
+/// Whatever becomes of a commit, it is over then.
+struct Finishing<'a>(&'a LazySession);
+
+impl Drop for Finishing<'_> {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
 }
 
 /// The later word on the cookie counts; no word leaves the earlier one.

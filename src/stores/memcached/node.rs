@@ -32,8 +32,17 @@ pub(super) struct Node {
 struct Link {
     client: AsyncMetaClient,
     item_size_max: usize,
-    /// Since when somebody waits for an answer that nobody has had. Tells the link from another, too.
-    waiting: Arc<Mutex<Option<Instant>>>,
+    /// Tells the link from another, too.
+    silence: Arc<Mutex<Silence>>,
+}
+
+/// For how long the server has been waited for since it last answered.
+struct Silence {
+    waiters: usize,
+    /// Since there are some, or since the last answer.
+    since: Instant,
+    /// The time before that in which there were some.
+    before: Duration,
 }
 
 impl fmt::Debug for Link {
@@ -212,7 +221,11 @@ impl Node {
             let new = Link {
                 client,
                 item_size_max,
-                waiting: Arc::default(),
+                silence: Arc::new(Mutex::new(Silence {
+                    waiters: 0,
+                    since: Instant::now(),
+                    before: Duration::ZERO,
+                })),
             };
             *link = Some(new.clone());
             Ok(new)
@@ -225,7 +238,7 @@ impl Node {
         if let Ok(mut link) = self.link.try_lock()
             && link
                 .as_ref()
-                .is_some_and(|link| Arc::ptr_eq(&link.waiting, &lost.waiting))
+                .is_some_and(|link| Arc::ptr_eq(&link.silence, &lost.silence))
         {
             *link = None;
         }
@@ -237,31 +250,57 @@ impl Node {
 struct Waiter<'a> {
     node: &'a Node,
     link: &'a Link,
+    is_answered: bool,
 }
 
 impl<'a> Waiter<'a> {
     fn new(node: &'a Node, link: &'a Link) -> Self {
-        link.waiting().get_or_insert_with(Instant::now);
-        Self { node, link }
+        link.silence().begin();
+        Self {
+            node,
+            link,
+            is_answered: false,
+        }
     }
 
-    fn answered(self) {
-        *self.link.waiting() = None;
+    fn answered(mut self) {
+        self.is_answered = true;
     }
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        let since = *self.link.waiting();
-        if since.is_some_and(|since| since.elapsed() >= SILENCE) {
+        let silence = self.link.silence().end(self.is_answered);
+        if silence >= SILENCE {
             self.node.lost(self.link);
         }
     }
 }
 
 impl Link {
-    fn waiting(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn silence(&self) -> MutexGuard<'_, Silence> {
+        self.silence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Silence {
+    fn begin(&mut self) {
+        if self.waiters == 0 {
+            self.since = Instant::now();
+        }
+        self.waiters += 1;
+    }
+
+    /// Answers how long it has lasted.
+    fn end(&mut self, is_answered: bool) -> Duration {
+        self.waiters -= 1;
+        let now = Instant::now();
+        self.before = match is_answered {
+            true => Duration::ZERO,
+            false => self.before + (now - self.since),
+        };
+        self.since = now;
+        self.before
     }
 }
 
