@@ -101,6 +101,7 @@ async fn use_until(store: Store, end: Instant) -> [usize; 4] {
         assert_eq!(store.load(&id).await.unwrap(), None);
         let part = store.cache().part_of(&id);
         waited[part] += usize::from(began.elapsed() >= Store::CACHE_TIMEOUT_DEFAULT);
+        // On the clock of the test, which goes on when everybody waits.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     waited
