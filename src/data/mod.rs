@@ -270,6 +270,11 @@ impl Data {
         }
     }
 
+    /// Whether changes have functions of the application.
+    pub(crate) fn has_replays(&self) -> bool {
+        self.changes.iter().any(|change| change.replay.is_update())
+    }
+
     /// From now on the values are all that is known of the changes. Returns the functions, as [`set`](Self::set) does.
     pub(crate) fn forget_replays(&mut self) -> Vec<Replay> {
         let replays = self.changes.iter_mut().map(|change| &mut change.replay);

@@ -96,8 +96,10 @@ impl LazySession {
         let (plan, has_cookie) = {
             let mut state = self.state();
             state.phase = Phase::Committed;
+            let draft = state.draft.as_deref();
+            // Otherwise there is nothing to forget when it is.
+            state.over = !draft.is_some_and(|draft| draft.data.has_replays());
             if !state.accessed {
-                state.over = true;
                 return Closing::Untouched;
             }
             let plan = (!state.busy).then(|| state.plan());
@@ -107,8 +109,11 @@ impl LazySession {
         let work = plan.map(|plan| Work::new(plan, &self.0.settings, ending));
         match work {
             Some(work) if work.is_nothing() => {
+                let has_replays = work.draft.data.has_replays();
                 drop(work);
-                self.finish();
+                if has_replays {
+                    self.finish();
+                }
                 Closing::Done(match has_cookie {
                     true => self.take_cookie(),
                     false => CookieChange::Keep,
@@ -163,22 +168,17 @@ impl LazySession {
 
     /// No change of this request will be made again.
     fn finish(&self) {
-        self.state().over = true;
-        self.forget_replays();
+        let mut state = self.state();
+        state.over = true;
+        let replays = state.forget_replays();
+        drop(state);
+        drop(replays);
     }
 
     /// The functions for changes that will not be made again may hold a handle of this session, which would keep each
     /// other in memory for ever.
     pub(super) fn forget_replays(&self) {
-        let mut state = self.state();
-        let is_over = state.over && state.phase == Phase::Committed;
-        let replays = match &mut state.draft {
-            // A reload that has it too will put another in its place, or do this at its end.
-            Some(draft) if is_over => Arc::get_mut(draft).map(|draft| draft.data.forget_replays()),
-            // Changes after a reload are still to be saved.
-            Some(_) | None => None,
-        };
-        drop(state);
+        let replays = self.state().forget_replays();
         drop(replays);
     }
 

@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     backend::Token,
-    data::{Data, Table, parse},
+    data::{Data, Replay, Table, parse},
     error::{Error, ErrorKind},
     expiry::ExpiryPolicy,
     id::{RecordId, SessionId, WriteToken},
@@ -22,7 +22,7 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     /// A save or a reload is under way; until it is done nothing can be changed.
     pub(crate) busy: bool,
-    /// What was to be committed with the answer is committed, or refused.
+    /// What was to be committed with the answer is committed, or refused; or has no functions to forget then.
     pub(crate) over: bool,
     /// The answer depends on the session.
     pub(crate) accessed: bool,
@@ -190,6 +190,17 @@ impl State {
                 ErrorKind::Gone,
                 "the session has ended; a change would start another one",
             )),
+        }
+    }
+
+    /// What is not needed any more once all is over, to be dropped where no lock is held.
+    pub(crate) fn forget_replays(&mut self) -> Option<Vec<Replay>> {
+        let is_over = self.over && self.phase == Phase::Committed;
+        match &mut self.draft {
+            // A reload that has it too will put another in its place, or do this at its end.
+            Some(draft) if is_over => Arc::get_mut(draft).map(|draft| draft.data.forget_replays()),
+            // Changes after a reload are still to be saved.
+            Some(_) | None => None,
         }
     }
 
