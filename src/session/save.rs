@@ -123,17 +123,22 @@ impl LazySession {
         }
     }
 
-    async fn commit(self, work: Option<Work>, ending: Ending) -> Committed {
+    async fn commit(self, planned: Option<Work>, ending: Ending) -> Committed {
         let settings = &*self.0.settings;
         // Also if a function of the application panics.
         let _finishing = Finishing(&self);
-        let turn = self.turn().await;
+        // What is declared from here on is dropped before that; and what says busy, before its turn.
+        let work = planned;
+        let (turn, refused) = match self.turn().await {
+            Ok(turn) => (Some(turn), None),
+            Err(error) => (None, Some(error)),
+        };
         let _busy = work.is_none().then(|| Busy::new(&self));
         let plan_now = |ending| {
             let plan = self.state().plan();
             Work::new(plan, settings, ending)
         };
-        let work = if turn.is_ok() {
+        let work = if turn.is_some() {
             // Behind a save or a reload that nobody has waited for.
             work.unwrap_or_else(|| plan_now(ending))
         } else {
@@ -148,7 +153,7 @@ impl LazySession {
         let plan = work.into_plan();
         let settled = outcome.map(|outcome| self.settle(plan, outcome));
         Committed {
-            result: turn.and(settled),
+            result: refused.map_or(settled, Err),
             cookie: self.take_cookie(),
         }
     }
