@@ -98,7 +98,7 @@ impl Scene {
             }
             Some((pool, number)) => {
                 let query = format!(
-                    "SELECT IF(command_type IN ('Query', 'Execute'), LEFT(argument, 60), \
+                    "SELECT IF(command_type IN ('Query', 'Execute'), LEFT(argument, 30), \
                      CONCAT('(', command_type, ')')) FROM mysql.general_log \
                      WHERE thread_id = {number} AND command_type NOT IN ('Prepare', 'Close stmt')"
                 );
